@@ -1,1 +1,1 @@
-"""placeholder"""
+"""logits -> weights: the loop, the losses, optimizers, schedules, checkpoints."""

@@ -1,0 +1,138 @@
+"""A run's folder: where each thing of a run is kept.
+
+<output_dir>/<name>/<timestamp>/
+    config.yaml            the resolved configuration, itself a valid one
+    training_results.json  what came of it
+    tokenizer/             the run is complete without the corpus it was trained on
+    baseline/metrics/      before any training
+    train/metrics/         train.jsonl, heldout.jsonl: a line a logging or evaluation interval
+    train/analysis/        plots, samples.txt
+    train/weights/         step_N/ checkpoints, and the links last and best
+    test/metrics/          the held-out numbers of the finished model
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError, nearest
+from .checkpoint import latest_checkpoint
+from .metrics import JsonLines
+
+if TYPE_CHECKING:
+    from ..data.sampling import Batch
+
+
+class RunFolder:
+    """The paths of a run. The metrics files are opened by `open_metrics`."""
+
+    train_metrics: JsonLines
+    eval_metrics: JsonLines
+
+    def __init__(self, root: Path, weights: Path | None = None):
+        self.root = root
+        self.config = root / "config.yaml"
+        self.results = root / "training_results.json"
+        self.tokenizer = root / "tokenizer"
+        self.baseline = root / "baseline"
+        self.metrics = root / "train" / "metrics"
+        self.analysis = root / "train" / "analysis"
+        self.weights = weights or root / "train" / "weights"
+        self.test = root / "test"
+
+    def open_metrics(self, resume_step: int | None) -> None:
+        """Start the metrics files, or go on with them after `resume_step`."""
+        self.train_metrics = JsonLines(self.metrics / "train.jsonl", resume_step)
+        self.eval_metrics = JsonLines(self.metrics / "heldout.jsonl", resume_step)
+
+    def close_metrics(self) -> None:
+        self.train_metrics.close()
+        self.eval_metrics.close()
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write a small file whole or not at all."""
+        write_text(path, json.dumps(value, indent=2) + "\n")
+
+    def write_sample(self, step: int, text: str) -> None:
+        """Append what the model wrote at a step."""
+        self.analysis.mkdir(parents=True, exist_ok=True)
+        with (self.analysis / "samples.txt").open("a", encoding="utf-8") as file:
+            file.write(f"--- step {step} ---\n{text}\n\n")
+
+    def save_batch(self, step: int, window: list[Batch]) -> Path:
+        """Keep the micro-batches of a step for inspection."""
+        from safetensors.torch import save_file
+
+        path = self.analysis / f"nonfinite_step_{step}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {f"{i}.{name}": value.cpu() for i, b in enumerate(window) for name, value in b.tensors().items()}
+        save_file(tensors, path)
+        return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".tmp")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {(error.strerror or str(error)).lower()}; set output.output_dir to a folder that can be"
+        ) from error
+
+
+def new_run_folder(output_dir: Path, name: str, weights_dir: Path | None = None) -> RunFolder:
+    """<output_dir>/<name>/<timestamp>, created; a second run of the same second gets a suffix.
+
+    Raises:
+        UserError: the folder cannot be created.
+    """
+    safe = re.sub(r"[^\w.-]+", "-", name).strip("-") or "run"
+    parent, stamp = output_dir / safe, time.strftime("%Y-%m-%d_%H-%M-%S")
+    for attempt in range(1000):
+        root = parent / (stamp if attempt == 0 else f"{stamp}-{attempt}")
+        try:
+            root.mkdir(parents=True)
+        except FileExistsError:
+            if not parent.is_dir():
+                raise UserError(f"cannot create {root}: {parent} is a file; set output.output_dir elsewhere") from None
+            continue
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(
+                f"cannot create the run's folder {root}: {reason}; set output.output_dir to a folder that can be written"
+            ) from error
+        return RunFolder(root, weights_dir / safe / root.name if weights_dir else None)
+    raise UserError(f"cannot create a run's folder in {parent}: a thousand runs started this second")
+
+
+def find_run(where: str, output_dir: Path) -> Path:
+    """The folder that `--resume` names: a run's folder, a checkpoint inside it, or `latest` below `output_dir`.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    if where != "latest":
+        path = Path(where).expanduser()
+        for folder in (path, *path.resolve().parents[:3]):
+            if (folder / "config.yaml").is_file():
+                return folder
+        if not path.exists():
+            near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+            raise UserError(f"--resume {where}: there is no such folder.{near}")
+        raise UserError(f"--resume {where}: not a run's folder, it has no config.yaml")
+    runs = [path.parent for path in output_dir.glob("*/*/config.yaml")]
+    if not runs:
+        raise UserError(f"--resume latest: no run in {output_dir}; name its folder, or set output.output_dir")
+    return max(runs, key=lambda run: (latest_checkpoint(RunFolder(run).weights) or run).stat().st_mtime)

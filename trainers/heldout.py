@@ -1,0 +1,57 @@
+"""Loss on held-out text: nats a token, perplexity, bits a byte."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from ..models.model import Model
+from .losses import loss_sum
+from .precision import Precision
+
+Hidden = Callable[..., Tensor]
+
+
+@torch.no_grad()
+def heldout_loss(
+    model: Model,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor | None]],
+    precision: Precision,
+    *,
+    chunk: int,
+    bytes_per_token: float | None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Evaluate without touching weights, gradients or random states.
+
+    Args:
+        batches: input_ids (B, T), labels (B, T), segment_ids (B, T) or None, on the model's device.
+        chunk: tokens whose logits exist at once.
+        bytes_per_token: of the held-out text, for bits per byte, which compares models of different tokenizers.
+        stop: asked between batches; True abandons the evaluation.
+
+    Returns:
+        loss, perplexity, bits_per_byte (if the bytes are known), tokens, seconds; None if it was abandoned.
+    """
+    was_training, started = model.training, time.perf_counter()
+    model.eval()
+    total, count = 0.0, 0
+    try:
+        for input_ids, labels, segment_ids in batches:
+            if stop():
+                return None
+            with precision.autocast():
+                hidden = model.hidden_states(input_ids, segment_ids=segment_ids)  # (B, T, C)
+                loss, targets = loss_sum(hidden, labels, model.head, chunk=chunk)
+            total, count = total + loss.item(), count + targets
+    finally:
+        model.train(was_training)
+    loss = total / max(1, count)
+    result = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+    if bytes_per_token:
+        result["bits_per_byte"] = loss / math.log(2) / bytes_per_token
+    return result | {"tokens": count, "seconds": round(time.perf_counter() - started, 3)}

@@ -1,0 +1,79 @@
+"""AdamW over parameter groups in which every parameter is found exactly once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Matrices and embeddings decay; biases, norms and other vectors do not (GPT-3, nanoGPT: decay by dimension).
+
+    Each group carries `names`, so that optimizer state is saved by parameter name, and `lr_scale`, the factor on the
+    schedule's rate. Tied parameters appear once. Parameters that do not require gradients are left out.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        raise UserError("nothing to train: every parameter of the model is frozen")
+    matrices = {name: p for name, p in trained.items() if p.dim() >= 2}
+    vectors = {name: p for name, p in trained.items() if p.dim() < 2}
+    groups = [(matrices, weight_decay), (vectors, 0.0)]
+    return [
+        {"params": list(members.values()), "names": list(members), "weight_decay": decay, "lr_scale": 1.0}
+        for members, decay in groups
+        if members
+    ]
+
+
+def build_adamw(groups: list[dict], *, lr: float, betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
+    """The fused kernel where the device has one: one pass over parameters, gradients and both moments."""
+    device = groups[0]["params"][0].device.type
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=device in ("cpu", "cuda", "mps"))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Every group's rate is the schedule's times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def state_by_name(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors as `parameter name/slot`, for a safetensors file."""
+    return {
+        f"{name}/{slot}": value
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+        for slot, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_state_by_name(optimizer: torch.optim.Optimizer, state: dict[str, Tensor], where: object) -> None:
+    """The inverse of `state_by_name`: every tensor is used, every parameter that had state gets it back.
+
+    Raises:
+        UserError: the tensors are not those of this model's parameters.
+    """
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        name, _, slot = key.rpartition("/")
+        by_parameter.setdefault(name, {})[slot] = value
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            slots = by_parameter.pop(name, {})
+            for slot, value in slots.items():
+                if value.dim() and value.shape != parameter.shape:
+                    raise UserError(
+                        f"{where}: the state of '{name}' has shape {tuple(value.shape)}, the model's parameter "
+                        f"{tuple(parameter.shape)}; resume with the configuration the run was started with"
+                    )
+                # AdamW's step counter stays where its kernel wants it; the moments go with the parameter.
+                counter_on_device = slot == "step" and bool(group.get("fused"))
+                on = parameter.device if slot != "step" or counter_on_device else value.device
+                optimizer.state[parameter][slot] = value.to(on)
+    if by_parameter:
+        raise UserError(
+            f"{where}: holds optimizer state of '{next(iter(by_parameter))}', which this model does not train; "
+            "resume with the configuration the run was started with"
+        )

@@ -1,0 +1,290 @@
+"""The training loop, to be read from top to bottom.
+
+One step: a window of micro-batches, each forward and backward; clip; one AdamW update at the schedule's rate. The
+loss is the sum over all targets of the window divided by their number, so the gradient does not depend on how the
+window is cut into micro-batches.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.masking import mask_inputs
+from ..data.sampling import Batch, Sampler
+from ..errors import UserError
+from ..models.model import Model
+from .checkpoint import load_optimizer, load_weights, random_states, read_state, restore_random_states, save_checkpoint
+from .folder import RunFolder
+from .heldout import heldout_loss
+from .interrupt import Interrupt
+from .losses import IGNORE, loss_backward
+from .metrics import Trackers
+from .optimizers import set_learning_rate
+from .precision import Precision
+from .progress import Interval, Progress, memory
+from .schedules import DropoutSchedule, LearningRate
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loop needs to know, after everything that depends on device, data and defaults is settled."""
+
+    max_iters: int
+    accumulation: int
+    grad_clip: float
+    chunk: int
+    label_smoothing: float
+    mask_ratio: float | None  # next_token_mlm: share of the input that is masked; None: next-token prediction
+    log_interval: int
+    eval_intervals: tuple[int, ...]
+    checkpoint_interval: int
+    max_nonfinite_steps: int
+    keep_checkpoints: int
+    seed: int
+    compile: bool
+
+
+@dataclass
+class Progressed:
+    """What changes as a run goes on, and is saved with each checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int | None = None
+    skipped_steps: int = 0
+    nonfinite_in_a_row: int = 0
+
+
+@dataclass
+class Trainer:
+    """Everything one run is made of. `fit` runs it to its last step or to an interrupt."""
+
+    model: Model
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    train: Sampler
+    heldout: Callable[[], Iterator[Batch]]
+    learning_rate: LearningRate
+    dropout: DropoutSchedule | None
+    settings: Settings
+    folder: RunFolder
+    trackers: Trackers
+    bytes_per_token: float | None
+    mask_token: int | None = None
+    sample: Callable[[], str | None] = lambda: None
+    describe: dict[str, Any] = field(default_factory=dict)  # configuration and versions, for state.json
+    progressed: Progressed = field(default_factory=Progressed)
+
+    def fit(self) -> Interrupt:
+        """Train until `max_iters` updates are made or a signal arrives; either way end with a checkpoint.
+
+        Raises:
+            UserError: too many losses in a row were not finite, or a checkpoint could not be written.
+        """
+        s, p = self.settings, self.progressed
+        bar = Progress(p.step, s.max_iters)
+        hidden_states = torch.compile(self.model.hidden_states) if s.compile else self.model.hidden_states
+        self.model.train()
+        with Interrupt() as interrupt:
+            if p.step == 0:
+                self._baseline(bar, interrupt)
+            saved_at = p.step
+            interval = Interval()
+            while p.step < s.max_iters and not interrupt:
+                started = time.perf_counter()
+                lr = self.learning_rate.at(p.step)
+                set_learning_rate(self.optimizer, lr)
+                if self.dropout is not None:
+                    self.model.set_dropout(self.dropout.at(p.step))
+
+                window = self._window(p.step)
+                loss, norm = self._update(window, hidden_states)
+
+                p.step += 1
+                tokens, seconds = sum(batch.input_ids.numel() for batch in window), time.perf_counter() - started
+                p.tokens, p.seconds = p.tokens + tokens, p.seconds + seconds
+                interval.add(loss, tokens, seconds)
+                self._count_nonfinite(loss, norm, window)
+                bar.update(p.step, loss, interval.tokens_per_second)
+
+                if p.step % s.log_interval == 0 or p.step == s.max_iters:
+                    self._log(bar, interval, lr, norm)
+                    interval = Interval()
+                is_best = False
+                if self._due(p.step, s.eval_intervals):
+                    is_best = self._evaluate(bar, interrupt)
+                if is_best or self._due(p.step, (s.checkpoint_interval,)):
+                    self.save(is_best=is_best)
+                    saved_at = p.step
+            if saved_at != p.step:
+                self.save(is_best=False)
+        bar.close()
+        return interrupt
+
+    # --- one step ------------------------------------------------------------------------------------------------
+
+    def _window(self, step: int) -> list[Batch]:
+        """The micro-batches of a step: a function of the step's number alone."""
+        n, device = self.settings.accumulation, next(self.model.parameters()).device
+        batches = [self.train.batch(step * n + i) for i in range(n)]
+        if self.settings.mask_ratio is not None:
+            assert self.mask_token is not None
+            batches = [
+                mask_inputs(batch, self.settings.mask_ratio, self.mask_token, seed=self.settings.seed, index=step * n + i)
+                for i, batch in enumerate(batches)
+            ]
+        return [batch.to(device) for batch in batches]
+
+    def _update(self, window: list[Batch], hidden_states: Callable[..., Tensor]) -> tuple[float, float]:
+        """Forward and backward over the window, clip, update. -> mean loss a target, gradient norm."""
+        s, scaler = self.settings, self.precision.scaler
+        targets = sum(int((batch.labels != IGNORE).sum()) for batch in window)
+        scale = self.precision.loss_scale / max(1, targets)
+
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=window[0].labels.device)
+        for batch in window:
+            with self.precision.autocast():
+                hidden = hidden_states(batch.input_ids, segment_ids=batch.segment_ids)  # (B, T, C)
+            total += loss_backward(
+                hidden, batch.labels, self._head, chunk=s.chunk, scale=scale, smoothing=s.label_smoothing
+            )
+        scaler.unscale_(self.optimizer)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        loss, norm = (total / max(1, targets)).item(), norm.item()
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            scaler.update()  # in fp16: a smaller loss scale next time
+            return loss, norm
+        if s.grad_clip and norm > s.grad_clip:
+            torch._foreach_mul_(gradients, s.grad_clip / (norm + 1e-6))
+        scaler.step(self.optimizer)
+        scaler.update()
+        return loss, norm
+
+    def _head(self, states: Tensor) -> Tensor:
+        with self.precision.autocast():
+            return self.model.head(states)  # (n, C) -> (n, V)
+
+    def _count_nonfinite(self, loss: float, norm: float, window: list[Batch]) -> None:
+        """A step whose loss or gradient was not finite changed no weight; too many in a row end the run."""
+        p, limit = self.progressed, self.settings.max_nonfinite_steps
+        if math.isfinite(loss) and math.isfinite(norm):
+            p.nonfinite_in_a_row = 0
+            return
+        p.skipped_steps += 1
+        if math.isfinite(loss) and self.precision.loss_scale > 1:
+            return  # fp16: the loss scaler has yet to find its range
+        p.nonfinite_in_a_row += 1
+        if p.nonfinite_in_a_row < limit:
+            return
+        batch = self.folder.save_batch(p.step, window)
+        p.nonfinite_in_a_row = 0  # a resumed run gets its full number of tries
+        checkpoint = self.save(is_best=False)
+        first = (p.step - limit) * self.settings.accumulation
+        raise UserError(
+            f"the loss or its gradient was not finite for {limit} steps in a row, the last at step {p.step} "
+            f"(data: {self.train.position(first)} to {self.train.position(p.step * self.settings.accumulation - 1)}); "
+            f"its batch is in {batch}, the weights from before in {checkpoint}. Lower trainer.optimizer.lr or "
+            "trainer.optimizer.grad_clip, lengthen trainer.warmup_iters, or set trainer.mixed_precision to bf16 or no; "
+            "then go on with --resume"
+        )
+
+    # --- between steps -------------------------------------------------------------------------------------------
+
+    def _due(self, step: int, intervals: tuple[int, ...]) -> bool:
+        return step == self.settings.max_iters or any(i and step % i == 0 for i in intervals)
+
+    def _log(self, bar: Progress, interval: Interval, lr: float, norm: float) -> None:
+        p, rate = self.progressed, interval.tokens_per_second
+        row = {"step": p.step, "loss": interval.loss, "lr": lr, "grad_norm": norm, "tokens_per_second": round(rate, 1)}
+        row |= {"tokens": p.tokens, "seconds": round(p.seconds, 2), "skipped_steps": p.skipped_steps}
+        if self.dropout is not None:
+            row["dropout"] = self.dropout.at(p.step - 1)
+        if self.precision.scaler.is_enabled():
+            row["loss_scale"] = self.precision.loss_scale
+        row |= memory(self.precision.device_type)
+        self.folder.train_metrics.write(row)
+        self.trackers.write("train", row)
+        left = (self.settings.max_iters - p.step) * interval.seconds / max(1, interval.steps)
+        bar.log(p.step, interval.loss, lr, rate, left)
+
+    def _heldout(self, interrupt: Interrupt) -> dict[str, float] | None:
+        device = next(self.model.parameters()).device
+        batches = (batch.to(device) for batch in self._masked_heldout())
+        return heldout_loss(
+            self.model,
+            ((b.input_ids, b.labels, b.segment_ids) for b in batches),
+            self.precision,
+            chunk=self.settings.chunk,
+            bytes_per_token=self.bytes_per_token if self.settings.mask_ratio is None else None,
+            stop=lambda: bool(interrupt),
+        )
+
+    def _masked_heldout(self) -> Iterator[Batch]:
+        for index, batch in enumerate(self.heldout()):
+            if self.settings.mask_ratio is None:
+                yield batch
+            else:
+                assert self.mask_token is not None
+                yield mask_inputs(batch, self.settings.mask_ratio, self.mask_token, seed=0, index=index)
+
+    def _baseline(self, bar: Progress, interrupt: Interrupt) -> None:
+        """What the model does before any training."""
+        if self.settings.eval_intervals and (result := self._heldout(interrupt)):
+            self.folder.write_json(self.folder.baseline / "metrics" / "heldout.json", result)
+            self._report(bar, 0, result)
+
+    def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:
+        """Held-out loss and a sample. -> whether it is the best so far."""
+        p = self.progressed
+        result = self._heldout(interrupt)
+        if result is None:
+            return False
+        self._report(bar, p.step, result)
+        if sample := self.sample():
+            self.folder.write_sample(p.step, sample)
+            bar.say(f"--- sample at step {p.step} ---\n{sample}\n---")
+        if not math.isfinite(result["loss"]) or (p.best_loss is not None and result["loss"] >= p.best_loss):
+            return False
+        p.best_loss, p.best_step = result["loss"], p.step
+        return True
+
+    def _report(self, bar: Progress, step: int, result: dict[str, float]) -> None:
+        row = {"step": step, **result}
+        self.folder.eval_metrics.write(row)
+        self.trackers.write("heldout", row)
+        bits = f", {result['bits_per_byte']:.3f} bits a byte" if "bits_per_byte" in result else ""
+        bar.say(f"step {step:,}: held-out loss {result['loss']:.4f}, perplexity {result['perplexity']:,.2f}{bits}")
+
+    def save(self, *, is_best: bool) -> Path:
+        """Write a checkpoint of this moment."""
+        state = {
+            **asdict(self.progressed),
+            "data": {"batch": self.progressed.step * self.settings.accumulation},
+            "random": random_states(),
+            "scaler": self.precision.scaler.state_dict(),
+            **self.describe,
+        }
+        return save_checkpoint(
+            self.folder.weights, self.model, self.optimizer, state, is_best=is_best, keep=self.settings.keep_checkpoints
+        )
+
+    def restore(self, checkpoint: Path) -> None:
+        """Continue from a checkpoint as if the run had never stopped."""
+        state = read_state(checkpoint)
+        load_weights(checkpoint, self.model)
+        load_optimizer(checkpoint, self.optimizer)
+        self.precision.scaler.load_state_dict(state["scaler"])
+        self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed)})
+        restore_random_states(state["random"])
