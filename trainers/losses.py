@@ -70,7 +70,13 @@ def select_targets(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def loss_backward(
-    hidden: Tensor, labels: Tensor, head: Callable[[Tensor], Tensor], *, chunk: int, scale: float, smoothing: float = 0.0
+    hidden: Tensor,
+    labels: Tensor,
+    head: Callable[[Tensor], Tensor],
+    *,
+    chunk: int,
+    scale: float,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Back-propagate scale x the summed loss through head and trunk, a chunk of tokens at a time.
 

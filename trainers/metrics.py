@@ -50,7 +50,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 class Trackers:
     """TensorBoard and Weights & Biases, each only if the configuration asks for it."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool, wandb: bool, project: str, name: str, config: dict[str, Any]):
+    def __init__(
+        self, folder: Path, *, tensorboard: bool, wandb: bool, project: str, name: str, config: dict[str, Any]
+    ):
         self.tensorboard = _tensorboard(folder / "tensorboard") if tensorboard else None
         self.wandb = _wandb(folder, project, name, config) if wandb else None
 

@@ -23,7 +23,9 @@ def plot_run(train: Rows, evaluations: Rows, folder: Path, title: str) -> list[P
     if train:
         drawings["loss"] = lambda axes: _loss(axes, train, evaluations)
         drawings["learning_rate"] = lambda axes: _line(axes, train, "lr", "learning rate")
-        drawings["gradient_norm"] = lambda axes: _line(axes, train, "grad_norm", "gradient norm before clipping", log=True)
+        drawings["gradient_norm"] = lambda axes: _line(
+            axes, train, "grad_norm", "gradient norm before clipping", log=True
+        )
         drawings["throughput"] = lambda axes: _line(axes, train, "tokens_per_second", "tokens a second", floor=0)
     if not drawings:
         return []
@@ -72,7 +74,9 @@ def _loss(axes: Axes, train: Rows, evaluations: Rows) -> None:
     steps, losses = _points(evaluations, "loss")
     if losses:
         axes.plot(steps, losses, lw=1.4, marker="o", ms=3.5, color="tab:orange", label="held out")
-        axes.annotate(f"{losses[-1]:.3f}", (steps[-1], losses[-1]), xytext=(4, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            f"{losses[-1]:.3f}", (steps[-1], losses[-1]), xytext=(4, 4), textcoords="offset points", fontsize=8
+        )
     axes.set_ylabel("loss (nats a token)")
     axes.legend(frameon=False)
 

@@ -140,7 +140,9 @@ class Trainer:
         if self.settings.mask_ratio is not None:
             assert self.mask_token is not None
             batches = [
-                mask_inputs(batch, self.settings.mask_ratio, self.mask_token, seed=self.settings.seed, index=step * n + i)
+                mask_inputs(
+                    batch, self.settings.mask_ratio, self.mask_token, seed=self.settings.seed, index=step * n + i
+                )
                 for i, batch in enumerate(batches)
             ]
         return [batch.to(device) for batch in batches]
