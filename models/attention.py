@@ -1,0 +1,95 @@
+"""Multi-head attention: grouped queries, rope, qk-norm, soft-cap, any boolean mask."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .cache import LayerCache
+from .config import ModelConfig
+from .dropout import Dropout
+from .norms import build_norm
+from .rope import RopeTables, apply_rope
+
+
+class Attention(nn.Module):
+    """out( softmax( q k^T * scale + mask ) v ). q, k, v are three Linears, so adapters and quantisers see plain ones."""
+
+    def __init__(self, config: ModelConfig, out: nn.Linear | None = None) -> None:
+        """`out` is given where layers share their output projection."""
+        super().__init__()
+        C, H, G, D = config.d_model, config.n_heads, config.n_kv_heads, config.head_dim
+        self.head_dim, self.groups = D, H // G
+        self.causal, self.scale, self.softcap = config.causal, config.attn_scale, config.attn_softcap
+        self.q = nn.Linear(C, H * D, bias=config.qkv_bias)
+        self.k = nn.Linear(C, G * D, bias=config.qkv_bias)
+        self.v = nn.Linear(C, G * D, bias=config.qkv_bias)
+        self.out = out or nn.Linear(H * D, C, bias=config.out_bias)
+        self.q_norm = build_norm(config, D) if config.qk_norm else None
+        self.k_norm = build_norm(config, D) if config.qk_norm else None
+        self.probs_dropout = Dropout(config, "attn_probs_dropout")
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, rope: RopeTables | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """x (B, T, C), mask (1 or B, 1, T, S) or None: see masks.py -> (B, T, C)"""
+        q, k, v = self.project(x, rope)  # (B, H, T, D), (B, G, T, D) twice
+        if cache is not None:
+            k, v = cache.append(k, v)  # (B, G, S, D)
+        y = self.attend(q, k, v, mask)  # (B, H, T, D)
+        return self.out(y.transpose(1, 2).flatten(2))  # (B, T, C)
+
+    def maps(self, x: Tensor, mask: Tensor | None, rope: RopeTables | None) -> Tensor:
+        """x (B, T, C) -> the probabilities forward() uses, (B, H, T, T) in fp32"""
+        q, k, _ = self.project(x, rope)
+        return self.probabilities(q, k, mask)
+
+    def project(self, x: Tensor, rope: RopeTables | None) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) -> q (B, H, T, D), k and v (B, G, T, D)"""
+        q, k, v = self.split_heads(self.q(x)), self.split_heads(self.k(x)), self.split_heads(self.v(x))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q, k = apply_rope(q, rope), apply_rope(k, rope)
+        return q, k, v
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """q (B, H, T, D), k and v (B, G, S, D) -> (B, H, T, D)"""
+        if self.softcap is not None:  # which no fused kernel of torch knows
+            probs = self.probs_dropout(self.probabilities(q, k, mask)).to(v.dtype)  # (B, H, T, S)
+            return probs @ self.repeat_heads(v)
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=self.probs_dropout.p if self.training else 0.0,
+            is_causal=self.is_causal(q, mask),
+            scale=self.scale,
+            enable_gqa=self.groups > 1,
+        )
+
+    def probabilities(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        """q (B, H, T, D), k (B, G, S, D) -> (B, H, T, S) in fp32, each row summing to 1: attend(), spelt out."""
+        scores = q @ self.repeat_heads(k).mT * self.scale  # (B, H, T, S)
+        if self.softcap is not None:
+            scores = self.softcap * torch.tanh(scores / self.softcap)
+        if self.is_causal(q, mask):
+            T = q.shape[2]
+            mask = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        return scores.softmax(-1, dtype=torch.float32)
+
+    def is_causal(self, q: Tensor, mask: Tensor | None) -> bool:
+        """Whether no mask means a triangle: a single query sees every key there is."""
+        return self.causal and mask is None and q.shape[2] > 1
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(B, T, n * D) -> (B, n, T, D)"""
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def repeat_heads(self, x: Tensor) -> Tensor:
+        """(B, G, S, D) -> (B, H, S, D)"""
+        return x if self.groups == 1 else x.repeat_interleave(self.groups, 1)

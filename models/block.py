@@ -1,0 +1,73 @@
+"""One transformer layer.
+
+Each sub-layer f (attention, then feed-forward) has three places where a norm can sit:
+
+    x = norm_sum( x + norm_out( f( norm_in(x) ) ) )
+
+    pre-norm   norm_slots = ("in",)         GPT-2, OPT, Llama, Qwen, Phi
+    post-norm  norm_slots = ("sum",)        BERT, RoBERTa, DistilBERT, ELECTRA, DeBERTa
+    sandwich   norm_slots = ("in", "out")   Gemma 2 and 3
+    parallel   x + attn( norm(x) ) + ffn( norm'(x) )   GPT-NeoX
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .attention import Attention
+from .cache import LayerCache
+from .config import ModelConfig, Norm, NormSlot
+from .disentangled import DisentangledAttention, RelativePositions
+from .dropout import Dropout
+from .feedforward import FeedForward
+from .norms import build_norm
+from .rope import RopeTables
+
+Position = RopeTables | RelativePositions | None
+
+
+class Residual(nn.Module):
+    """norm_sum( x + dropout( norm_out( f( dropout( norm_in(x) ) ) ) ) ), norms that are not in norm_slots left out."""
+
+    def __init__(self, config: ModelConfig, f: nn.Module, norm: Norm, input_dropout: str) -> None:
+        super().__init__()
+
+        def slot(name: NormSlot) -> nn.Module | None:
+            return build_norm(config, config.d_model, norm) if name in config.norm_slots else None
+
+        self.norm_in, self.norm_out, self.norm_sum = slot("in"), slot("out"), slot("sum")
+        self.f = f
+        self.input_dropout = Dropout(config, input_dropout)
+        self.residual_dropout = Dropout(config, "residual_dropout")
+
+    def branch(self, x: Tensor, *args: object) -> Tensor:
+        """What is added to x: (B, T, C) -> (B, T, C)"""
+        if self.norm_in is not None:
+            x = self.norm_in(x)
+        x = self.f(self.input_dropout(x), *args)
+        if self.norm_out is not None:
+            x = self.norm_out(x)
+        return self.residual_dropout(x)
+
+    def forward(self, x: Tensor, *args: object) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        x = x + self.branch(x, *args)
+        return x if self.norm_sum is None else self.norm_sum(x)
+
+
+class Block(nn.Module):
+    """x -> ffn( attn(x) ), both residual; or both of the same x when parallel."""
+
+    def __init__(self, config: ModelConfig, ffn: FeedForward | None = None, attn_out: nn.Linear | None = None) -> None:
+        """`ffn` and `attn_out` are given where layers share them."""
+        super().__init__()
+        attention = DisentangledAttention if config.positions == "relative" else Attention
+        self.parallel = config.parallel
+        self.attn = Residual(config, attention(config, attn_out), config.attn_norm, "attn_dropout")
+        self.ffn = Residual(config, ffn or FeedForward(config), config.ffn_norm, "ffn_dropout")
+
+    def forward(self, x: Tensor, mask: Tensor | None, position: Position, cache: LayerCache | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        if self.parallel:
+            return self.ffn.branch(x) + self.attn.branch(x, mask, position, cache) + x
+        return self.ffn(self.attn(x, mask, position, cache))

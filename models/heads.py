@@ -1,0 +1,115 @@
+"""What turns hidden states into answers: next token, masked token, replaced token, class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .config import ModelConfig, Task
+from .dropout import Dropout
+from .feedforward import ACTIVATIONS
+from .norms import build_norm
+
+
+class LMHead(nn.Module):
+    """logits = softcap( out( project(x) ) ). Tied, `out` holds the very weight of the token embedding."""
+
+    def __init__(self, config: ModelConfig, tokens: nn.Embedding) -> None:
+        super().__init__()
+        C, E, V = config.d_model, config.d_embed, config.vocab_size
+        tied = config.tie_embeddings
+        self.softcap = config.logit_softcap
+        self.project = nn.Linear(C, E, bias=False) if tied and E != C else None  # back to the embedding's width
+        self.out = nn.Linear(E if tied else C, V, bias=config.head_bias)
+        if tied:
+            self.out.weight = tokens.weight
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., V), in the dtype of the matmul (bf16 under bf16 autocast)"""
+        if self.project is not None:
+            hidden = self.project(hidden)
+        return cap_logits(self.out(hidden), self.softcap)
+
+
+class MaskedLMHead(nn.Module):
+    """logits = out( norm( act( dense(x) ) ) ), with a bias of its own even when tied (BERT)."""
+
+    def __init__(self, config: ModelConfig, tokens: nn.Embedding) -> None:
+        super().__init__()
+        C, E, V = config.d_model, config.d_embed, config.vocab_size
+        self.activation, self.softcap = ACTIVATIONS[config.head_activation], config.logit_softcap
+        self.dense = nn.Linear(C, E)
+        self.norm = build_norm(config, E)
+        self.out = nn.Linear(E, V)
+        if config.tie_embeddings:
+            self.out.weight = tokens.weight
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., V)"""
+        x = self.activation(self.dense(hidden))  # (..., E)
+        if self.norm is not None:
+            x = self.norm(x)
+        return cap_logits(self.out(x), self.softcap)
+
+
+class ReplacedTokenHead(nn.Module):
+    """One logit a token, positive for "this was replaced": out( act( dense(x) ) ). https://arxiv.org/abs/2003.10555"""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.head_activation]
+        self.dense = nn.Linear(config.d_model, config.d_model)
+        self.out = nn.Linear(config.d_model, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (...)"""
+        return self.out(self.activation(self.dense(hidden))).squeeze(-1)
+
+
+class ClassificationHead(nn.Module):
+    """out( dropout( act( dense(x_t) ) ) ) of one token t; without an activation there is no dense layer and no bias."""
+
+    def __init__(self, config: ModelConfig, num_labels: int) -> None:
+        super().__init__()
+        name = config.classifier_activation
+        self.pooling = config.classifier_pooling
+        self.activation = ACTIVATIONS[name] if name else None
+        self.dense = nn.Linear(config.d_model, config.d_model) if name else None
+        self.dropout = Dropout(config, "classifier_dropout")
+        self.out = nn.Linear(config.d_model, num_labels, bias=name is not None)
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """hidden (B, T, C), attention_mask (B, T) with 1 on real tokens -> (B, num_labels)"""
+        x = self.pool(hidden, attention_mask)  # (B, C)
+        if self.dense is not None and self.activation is not None:
+            x = self.activation(self.dense(x))
+        return self.out(self.dropout(x))
+
+    def pool(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """The first or the last real token, by the mask and never by an id: (B, T, C) -> (B, C)"""
+        if attention_mask is None:
+            return hidden[:, 0 if self.pooling == "first" else -1]
+        real = attention_mask.long()
+        index = real.argmax(-1) if self.pooling == "first" else real.cumsum(-1).argmax(-1)  # (B,)
+        return hidden[torch.arange(len(hidden), device=hidden.device), index]
+
+
+def build_head(config: ModelConfig, task: Task, tokens: nn.Embedding, num_labels: int | None) -> nn.Module:
+    """The head of a task; an encoder has none and passes its hidden states on."""
+    if task == "classification":
+        if num_labels is None or num_labels < 1:
+            raise UserError(f"task 'classification' needs num_labels, at least 1, not {num_labels}")
+        return ClassificationHead(config, num_labels)
+    if num_labels is not None:
+        raise UserError(f"num_labels={num_labels} is for task 'classification', not '{task}'")
+    if task == "causal_lm":
+        return LMHead(config, tokens)
+    if task == "masked_lm":
+        return MaskedLMHead(config, tokens)
+    return ReplacedTokenHead(config) if task == "replaced_token" else nn.Identity()
+
+
+def cap_logits(logits: Tensor, cap: float | None) -> Tensor:
+    """cap * tanh(logits / cap): (..., V) -> (..., V)"""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
