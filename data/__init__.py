@@ -1,1 +1,35 @@
-"""placeholder"""
+"""Text to batches: corpora, token files, packing, counter-based sampling.
+
+corpus.py     where documents come from: files, folders, tables, hub datasets, stdlib
+tokenised.py  documents -> a memory-mapped file of ids, made once
+stream.py     a choice of its documents, read as one stream
+sampling.py   batch i of epoch e, a pure function of (seed, e, i, rank)
+masking.py    masked next-token prediction
+text.py       all of it for a run: `load_text_data`
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "open_corpus": "corpus",
+    "tokenise": "tokenised",
+    "TokenFile": "tokenised",
+    "TokenStream": "stream",
+    "Sampler": "sampling",
+    "Batch": "sampling",
+    "mask_batch": "masking",
+    "load_text_data": "text",
+    "load_text": "text",
+    "TextData": "text",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported when first asked for: `groundup.data` itself costs nothing.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

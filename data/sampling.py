@@ -1,0 +1,145 @@
+"""Batch i is a pure function of (seed, i, rank): resuming at i replays nothing.
+
+Three ways through a stream of N tokens, rows of T inputs each:
+
+    standard    row = T + 1 tokens from a random place (nanoGPT); documents run into each other
+    packed      the stream cut into rows of T, each epoch in a new order; document boundaries kept
+    sequential  the same rows in order
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError, nearest
+from .stream import TokenStream
+
+if TYPE_CHECKING:
+    import torch
+
+MODES = ("standard", "sequential", "packed")
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """input_ids (B, T); labels (B, T), the token that follows or -100; segment_ids (B, T) or None. All int64.
+
+    segment_ids number the documents of a row from 0: attention stays within a number, positions restart at each.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    segment_ids: torch.Tensor | None = None
+
+
+class Sampler:
+    """Batches of `stream`, `batch_size` rows of `context` tokens for each of `world` ranks.
+
+    In the packed modes every token but the stream's first is a target once an epoch, except the first of each
+    document: the last token of one document does not predict the next. The last row and the last batch are filled
+    up with padding whose labels are -100, so every batch has the same shape and every rank the same number of
+    batches; a rank may then hold a batch without targets. Raises UserError when the text is too short.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        batch_size: int,
+        context: int,
+        seed: int = 0,
+        mode: str = "standard",
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"trainer.datasampling is '{mode}'.{nearest(mode, MODES)}")
+        if not 0 <= rank < world:
+            raise UserError(f"rank {rank} of {world}: ranks count from 0")
+        need = context + 1 if mode == "standard" else 2
+        if stream.n_tokens < need:
+            raise UserError(
+                f"the text has {stream.n_tokens} tokens, and a context of {context} needs {need}: "
+                "give more text or a shorter model.context_window"
+            )
+        self.stream, self.batch_size, self.context = stream, batch_size, context
+        self.seed, self.mode, self.rank, self.world = seed, mode, rank, world
+        self.n_rows = -(-(stream.n_tokens - 1) // context)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches of all ranks together show as many tokens as the stream has."""
+        rows = self.batch_size * self.world
+        return max(1, self.n_rows // rows) if self.mode == "standard" else -(-self.n_rows // rows)
+
+    def batch(self, index: int) -> Batch:
+        """Batch `index`, counted over all epochs; its epoch is index // batches_per_epoch."""
+        return self._crops(index) if self.mode == "standard" else self._packed(index)
+
+    def _crops(self, index: int) -> Batch:
+        row = (index * self.world + self.rank) * self.batch_size + np.arange(self.batch_size, dtype=np.uint64)
+        draw = _random_bits(self.seed, row) >> np.uint64(11)  # 53 bits: exact as a float
+        places = (draw * (2.0**-53 * (self.stream.n_tokens - self.context))).astype(np.int64)
+        tokens = self.stream.gather(places, self.context + 1)
+        return _batch(tokens[:, :-1], tokens[:, 1:])
+
+    def _packed(self, index: int) -> Batch:
+        epoch, within = divmod(index, self.batches_per_epoch)
+        T, stream = self.context, self.stream
+        first = (within * self.world + self.rank) * self.batch_size
+        slots = np.arange(first, first + self.batch_size)
+        real = slots < self.n_rows
+        rows = self._epoch_order(epoch)[np.minimum(slots, self.n_rows - 1)]
+        last = stream.n_tokens - 1
+        positions = (rows * T)[:, None] + np.arange(T + 1, dtype=np.int64)  # (B, T + 1)
+        inside = (positions <= last) & real[:, None]
+        starts = np.minimum(rows * T, max(0, last - T))  # the stream's last row is read from further left
+        if stream.n_tokens > T:
+            tokens = stream.gather(starts, T + 1)
+            for b in np.flatnonzero(starts != rows * T):
+                tokens[b] = np.roll(tokens[b], int(starts[b] - rows[b] * T))
+        else:
+            tokens = np.zeros(positions.shape, np.int64)
+            tokens[:, : stream.n_tokens] = stream.read(0, stream.n_tokens)
+        document = np.searchsorted(stream.starts, positions, side="right")  # (B, T + 1); padding: one further
+        labels = np.where(inside[:, 1:] & (document[:, 1:] == document[:, :-1]), tokens[:, 1:], IGNORE)
+        inputs = np.where(inside[:, :-1], tokens[:, :-1], 0)
+        return _batch(inputs, labels, document[:, :-1] - document[:, :1])
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        """(n_rows,): which row comes when in this epoch."""
+        if self._order is None or (self._order[0] != epoch and self.mode == "packed"):
+            if self.mode == "sequential":
+                order = np.arange(self.n_rows)
+            else:
+                bits = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64))
+                order = np.random.Generator(bits).permutation(self.n_rows)
+            self._order = (epoch, order)
+        return self._order[1]
+
+
+def _random_bits(seed: int, counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """64 random bits for each counter: splitmix64 (Steele et al., 2014), which can start anywhere."""
+    x = (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(_hash_int(seed))
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _hash_int(seed: int) -> int:
+    # Seeds 0, 1, 2 must not give streams that are shifts of each other.
+    x = (seed * 0xD1342543DE82EF95 + 0x2545F4914F6CDD1D) & 0xFFFFFFFFFFFFFFFF
+    x = ((x ^ (x >> 32)) * 0xD6E8FEB86659FD93) & 0xFFFFFFFFFFFFFFFF
+    return x ^ (x >> 32)
+
+
+def _batch(inputs: NDArray[np.int64], labels: NDArray[np.int64], segments: NDArray[np.int64] | None = None) -> Batch:
+    import torch
+
+    arrays = (inputs, labels) if segments is None else (inputs, labels, segments)
+    return Batch(*(torch.from_numpy(np.ascontiguousarray(x, dtype=np.int64)) for x in arrays))

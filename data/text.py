@@ -1,0 +1,75 @@
+"""A run's text: corpus, tokenizer, token file, train and validation streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..tokenizers.base import Tokenizer
+from .cache import cache_folder
+from .corpus import Corpus, corpus_of
+from .stream import TokenStream, split_documents
+from .tokenised import TokenFile, tokenise
+
+VAL_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class TextData:
+    """The two sides of a corpus. `val` is None when val_fraction is 0."""
+
+    tokens: TokenFile
+    train: TokenStream
+    val: TokenStream | None
+
+
+def load_text_data(
+    run: Any, tokenizer: Tokenizer, cache_dir: str | Path | None = None, progress: bool = True
+) -> TextData:
+    """The text a run's `dataset` section names, tokenised and split. Raises UserError for every kind of bad input."""
+    fraction = getattr(run.dataset, "val_fraction", None)
+    return load_text(
+        corpus_of(run),
+        tokenizer,
+        val_fraction=VAL_FRACTION if fraction is None else fraction,
+        cache_dir=cache_dir or cache_folder(run),
+        progress=progress,
+    )
+
+
+def load_text(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    *,
+    val_fraction: float = VAL_FRACTION,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> TextData:
+    """Tokenise a corpus and split it: by document, or a single document by position (its last part is validation)."""
+    if not 0.0 <= val_fraction < 1.0:
+        raise UserError(f"dataset.val_fraction is {val_fraction}: it is a share, from 0 to below 1")
+    length = single_document_length(corpus)
+    cut_at = None if length is None or val_fraction == 0 else int(length * (1 - val_fraction))
+    tokens = tokenise(corpus, tokenizer, cache_dir or cache_folder(), cut_at=cut_at, progress=progress)
+    if val_fraction == 0:
+        return TextData(tokens, TokenStream(tokens), None)
+    if tokens.n_documents < 2:
+        raise UserError(f"the corpus {corpus.name} is too short to hold out text: set dataset.val_fraction to 0")
+    if cut_at is not None:
+        import numpy as np
+
+        return TextData(tokens, TokenStream(tokens, np.array([0])), TokenStream(tokens, np.array([1])))
+    return TextData(tokens, *split_documents(tokens, val_fraction))
+
+
+def single_document_length(corpus: Corpus) -> int | None:
+    """Characters of the only document, or None where there are more (found at the second) or none."""
+    characters, documents = 0, 0
+    for text, ends in corpus.pieces():
+        if documents:
+            return None
+        characters += len(text)
+        documents += ends
+    return characters if documents else None

@@ -1,0 +1,235 @@
+"""Documents -> ids in a memory-mapped file, made once for a corpus and a tokenizer and kept in the cache.
+
+A token file is a folder: `tokens.bin` (the ids of all documents one after the other, each ended by the tokenizer's
+end-of-text id if it has one), `starts.npy` (D + 1,) where each begins, `bytes.npy` (D,) its length as UTF-8,
+`hashes.npy` (D,) of its text, `checks.npy` a CRC-32 for every MiB of tokens, and `about.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError, notice
+from ..tokenizers.base import Tokenizer
+from .cache import publish_folder, short_hash
+from .corpus import Corpus, Piece
+from .cut_points import cut_pieces, join_pieces, split_at
+
+FORMAT = 1
+BLOCK = 1 << 20
+CHECK_WHOLE = 1 << 30  # tokens.bin above this size is checked at 256 places instead of everywhere
+BATCH_CHARS = 4 << 20
+ARRAYS = ("starts", "bytes", "hashes", "checks")
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A token file, opened. `ids` is a read-only map; `starts` (D + 1,), `n_bytes_of` and `hashes` (D,)."""
+
+    folder: Path
+    about: dict[str, Any]
+    ids: NDArray[Any]
+    starts: NDArray[np.int64]
+    n_bytes_of: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def n_bytes(self) -> int:
+        return int(self.n_bytes_of.sum())
+
+
+class Damaged(Exception):
+    """A token file that is not what its `about.json` says."""
+
+
+def id_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The smallest of uint8, uint16, uint32 that holds every id."""
+    return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+def tokenise(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    cache_dir: str | Path,
+    *,
+    cut_at: int | None = None,
+    progress: bool = True,
+) -> TokenFile:
+    """The token file of a corpus: from the cache, or made now, in parallel.
+
+    `cut_at` makes two documents of a single one, the first of so many characters. Raises UserError for an empty
+    corpus, unreadable text or a cache that cannot be written.
+    """
+    key = short_hash(FORMAT, corpus.fingerprint, tokenizer.fingerprint, cut_at)
+    folder = Path(cache_dir) / "tokens" / f"{_plain(corpus.name)}-{_plain(tokenizer.name)}-{key}"
+    if folder.is_dir():
+        try:
+            return open_tokens(folder)
+        except (Damaged, OSError, ValueError, KeyError) as error:
+            notice(f"the token file {folder} is damaged ({error}): tokenising again")
+    publish_folder(folder, lambda place: _write(place, corpus, tokenizer, cut_at, progress))
+    return open_tokens(folder)
+
+
+def open_tokens(folder: Path) -> TokenFile:
+    """Map a token file and check it. Raises Damaged."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    dtype = np.dtype(about["dtype"])
+    path = folder / "tokens.bin"
+    if path.stat().st_size != about["tokens"] * dtype.itemsize:
+        raise Damaged(f"tokens.bin has {path.stat().st_size} bytes, {about['tokens'] * dtype.itemsize} expected")
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS}
+    if len(arrays["starts"]) != about["documents"] + 1 or int(arrays["starts"][-1]) != about["tokens"]:
+        raise Damaged("starts.npy does not fit tokens.bin")
+    ids = np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+    _check(ids, arrays["checks"])
+    return TokenFile(folder, about, ids, arrays["starts"], arrays["bytes"], arrays["hashes"])
+
+
+def _check(ids: NDArray[Any], checks: NDArray[np.uint32]) -> None:
+    raw = ids.view(np.uint8)
+    n_blocks = -(-len(raw) // BLOCK)
+    if len(checks) != n_blocks:
+        raise Damaged("checks.npy does not fit tokens.bin")
+    blocks: Iterable[int] = range(n_blocks)
+    if len(raw) > CHECK_WHOLE:
+        blocks = np.unique(np.linspace(0, n_blocks - 1, 256).astype(np.int64)).tolist()
+    for i in blocks:
+        if zlib.crc32(raw[i * BLOCK : (i + 1) * BLOCK]) != int(checks[i]):
+            raise Damaged(f"tokens.bin differs from what was written, in MiB {i}")
+
+
+def _plain(name: str) -> str:
+    plain = "".join(c if c.isalnum() or c in "._" else "_" for c in Path(name).name or name)
+    return plain[:40] or "corpus"
+
+
+class _Writer:
+    """Takes ids in order and keeps what `about.json` and the arrays need; only offsets stay in memory."""
+
+    def __init__(self, folder: Path, dtype: np.dtype[Any]) -> None:
+        self.folder = folder
+        self.dtype = dtype
+        self.file = (folder / "tokens.bin").open("wb")
+        self.n_tokens = 0
+        self.starts = array("q", [0])
+        self.n_bytes = array("q")
+        self.hashes = array("Q")
+        self.checks = array("L" if array("L").itemsize == 4 else "I")
+        self._block = b""
+
+    def write(self, ids: NDArray[Any]) -> None:
+        data = self._block + ids.astype(self.dtype, copy=False).tobytes()
+        whole = len(data) // BLOCK * BLOCK
+        for at in range(0, whole, BLOCK):
+            self.checks.append(zlib.crc32(data[at : at + BLOCK]))
+        self.file.write(data[:whole])
+        self._block = data[whole:]
+        self.n_tokens += len(ids)
+
+    def end_document(self, n_bytes: int, text_hash: int) -> None:
+        self.starts.append(self.n_tokens)
+        self.n_bytes.append(n_bytes)
+        self.hashes.append(text_hash)
+
+    def close(self) -> None:
+        if self._block:
+            self.checks.append(zlib.crc32(self._block))
+            self.file.write(self._block)
+        self.file.close()
+        arrays = (self.starts, np.int64), (self.n_bytes, np.int64), (self.hashes, np.uint64), (self.checks, np.uint32)
+        for name, (values, dtype) in zip(ARRAYS, arrays, strict=True):
+            np.save(self.folder / f"{name}.npy", np.array(values, dtype=dtype))
+
+
+def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | None, progress: bool) -> None:
+    from tqdm import tqdm
+
+    writer = _Writer(folder, id_dtype(tokenizer.vocab_size))
+    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    digest, n_bytes = hashlib.blake2b(digest_size=8), 0
+    bar = tqdm(total=corpus.n_bytes, unit="B", unit_scale=True, desc=f"tokenising {corpus.name}", disable=not progress)
+    with bar:
+        for batch in _ahead(_batches(_pieces(corpus, tokenizer, cut_at))):
+            arrays = tokenizer.encode_arrays([text for text, _ in batch])
+            in_batch = 0
+            for (text, ends), ids in zip(batch, arrays, strict=True):
+                if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
+                    raise UserError(
+                        f"the tokenizer {tokenizer.name} gave the id {int(ids.max())}, and its vocab_size is "
+                        f"{tokenizer.vocab_size}"
+                    )
+                writer.write(ids)
+                data = tokenizer.normalize(text).encode("utf-8", "replace")
+                digest.update(data)
+                n_bytes += len(data)
+                in_batch += len(data)
+                if ends:
+                    writer.write(np.array(end, dtype=np.uint32))
+                    writer.end_document(n_bytes, int.from_bytes(digest.digest(), "little"))
+                    digest, n_bytes = hashlib.blake2b(digest_size=8), 0
+            bar.update(in_batch)
+    writer.close()
+    if writer.n_tokens == len(end) * len(writer.n_bytes):
+        raise UserError(f"the corpus {corpus.name} is empty: no document in it has any text")
+    about = {
+        "format": FORMAT,
+        "corpus": corpus.name,
+        "corpus_fingerprint": corpus.fingerprint,
+        "tokenizer": tokenizer.name,
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+        "dtype": writer.dtype.name,
+        "tokens": writer.n_tokens,
+        "documents": len(writer.n_bytes),
+        "bytes": sum(writer.n_bytes),
+    }
+    (folder / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _pieces(corpus: Corpus, tokenizer: Tokenizer, cut_at: int | None) -> Iterator[Piece]:
+    pieces = corpus.pieces()
+    if cut_at is not None:
+        pieces = split_at(pieces, cut_at)
+    return cut_pieces(pieces) if tokenizer.splittable else join_pieces(pieces)
+
+
+def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Pieces enough to keep every core busy, few enough to hold in memory."""
+    batch: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece[0])
+        if size >= BATCH_CHARS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _ahead(batches: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
+    """The same batches; the next is read while one is encoded."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        coming = reader.submit(next, batches, cast("list[Piece] | None", None))
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch

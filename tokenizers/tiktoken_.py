@@ -1,0 +1,169 @@
+"""OpenAI's encodings through tiktoken: gpt2, r50k_base, p50k_base, cl100k_base, o200k_base."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .base import Tokenizer
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+_HOST = "https://openaipublic.blob.core.windows.net"
+FILES: dict[str, dict[str, str]] = {
+    "gpt2": {
+        "/gpt-2/encodings/main/vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+        "/gpt-2/encodings/main/encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    },
+    "r50k_base": {
+        "/encodings/r50k_base.tiktoken": "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
+    },
+    "p50k_base": {
+        "/encodings/p50k_base.tiktoken": "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069",
+    },
+    "cl100k_base": {
+        "/encodings/cl100k_base.tiktoken": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+    },
+    "o200k_base": {
+        "/encodings/o200k_base.tiktoken": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+    },
+}
+"""What each encoding is read from and the SHA-256 it must have; tiktoken names a cached file by its URL's SHA-1."""
+RANKS_NAME = "ranks.tiktoken"
+
+
+class TiktokenTokenizer(Tokenizer):
+    """One of OpenAI's encodings. Special tokens spelled in the text are text (`encode_ordinary`)."""
+
+    kind = "tiktoken"
+    splittable = True
+
+    def __init__(self, encoding: Encoding) -> None:
+        self._encoding = encoding
+        self.name = encoding.name
+        self.vocab_size = encoding.n_vocab
+        self.eos_id = encoding.eot_token
+        self.bos_id = self.eos_id
+        underscore = encoding.encode_ordinary("_")
+        self.mask_id = underscore[0] if len(underscore) == 1 else None
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        return self._encoding.encode_ordinary(text)
+
+    def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[Any]]:
+        return encode_parallel(self._encoding, texts)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._encoding.decode(list(ids))
+
+    def description(self) -> dict[str, Any]:
+        encoding: Any = self._encoding
+        return {
+            "pattern": encoding._pat_str,
+            "special_tokens": encoding._special_tokens,
+            "ranks": hashlib.sha256(_rank_lines(encoding)).hexdigest(),
+        }
+
+    def save(self, directory: str | Path) -> None:
+        encoding: Any = self._encoding
+        folder = self.save_card(
+            directory, name=self.name, pattern=encoding._pat_str, special_tokens=encoding._special_tokens
+        )
+        (folder / RANKS_NAME).write_bytes(_rank_lines(encoding))
+
+    @classmethod
+    def from_saved(cls, folder: Path, card: dict[str, Any]) -> TiktokenTokenizer:
+        """Read what `save` wrote: no network, no cache."""
+        from tiktoken import Encoding
+
+        lines = (line.split() for line in (folder / RANKS_NAME).read_bytes().splitlines())
+        ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
+        special_tokens = card["special_tokens"]
+        return cls(
+            Encoding(card["name"], pat_str=card["pattern"], mergeable_ranks=ranks, special_tokens=special_tokens)
+        )
+
+
+def load_tiktoken(name: str) -> TiktokenTokenizer:
+    """The encoding of that name. Raises UserError when its file is neither cached nor to be had."""
+    import tiktoken
+
+    for path, sha256 in FILES[name].items():
+        _provide(name, _HOST + path, sha256)
+    return TiktokenTokenizer(tiktoken.get_encoding(name))
+
+
+def encode_parallel(encoding: Encoding, texts: Sequence[str]) -> list[NDArray[Any]]:
+    """Texts -> uint32 ids, one thread a core; tiktoken lets go of the GIL, and no Python list of ids is built."""
+    if len(texts) < 2:
+        return [_encode(encoding, text) for text in texts]
+    return list(_pool().map(lambda text: _encode(encoding, text), texts))
+
+
+def _encode(encoding: Encoding, text: str) -> NDArray[np.uint32]:
+    core: Any = encoding._core_bpe
+    try:
+        ids = core.encode_to_tiktoken_buffer(text, frozenset())
+    except UnicodeEncodeError:  # a lone surrogate becomes U+FFFD, as in tiktoken's own encode
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        ids = core.encode_to_tiktoken_buffer(text, frozenset())
+    return np.frombuffer(ids, dtype=np.uint32)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="tokenise")
+
+
+def _rank_lines(encoding: Any) -> bytes:
+    ranks = sorted(encoding._mergeable_ranks.items(), key=lambda item: item[1])
+    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for token, rank in ranks)
+
+
+def _cache_folder() -> Path | None:
+    """Where tiktoken keeps its files (its own rule); None where caching is switched off."""
+    for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
+        if variable in os.environ:
+            return Path(os.environ[variable]) if os.environ[variable] else None
+    return Path(tempfile.gettempdir()) / "data-gym-cache"
+
+
+def _provide(name: str, url: str, sha256: str, timeout: tuple[float, float] = (5.0, 60.0)) -> None:
+    """Make sure tiktoken finds the file of `url` in its cache: it would fetch without a timeout itself."""
+    folder = _cache_folder()
+    if folder is None:
+        return
+    cached = folder / hashlib.sha1(url.encode()).hexdigest()
+    if cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest() == sha256:
+        return
+    import requests
+
+    where = f"put it as {cached}, or set TIKTOKEN_CACHE_DIR to a folder that holds {cached.name}"
+    try:
+        answer = requests.get(url, timeout=timeout)
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        why = "the network cannot be reached" if not isinstance(error, requests.HTTPError) else str(error)
+        state = "is damaged" if cached.exists() else "is not cached"
+        raise UserError(
+            f"the tokenizer {name} needs the file {url.rsplit('/', 1)[1]}, which {state} here, and {why}: "
+            f"fetch {url} where there is a network and {where}"
+        ) from None
+    if hashlib.sha256(answer.content).hexdigest() != sha256:
+        raise UserError(f"{url} did not give the file {name} is made of (its SHA-256 differs): fetch it and {where}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=cached.name, suffix=".tmp", delete=False) as file:
+        file.write(answer.content)
+    os.replace(file.name, cached)
