@@ -20,7 +20,7 @@ _HOMES = {
     "TokenStream": "stream",
     "Sampler": "sampling",
     "Batch": "sampling",
-    "mask_batch": "masking",
+    "mask_inputs": "masking",
     "load_text_data": "text",
     "load_text": "text",
     "TextData": "text",

@@ -13,7 +13,7 @@ from ..errors import UserError, nearest
 
 STDLIB = "stdlib"
 TEXT_SUFFIXES = (".txt", ".md", ".rst", ".py", ".text", ".raw", ".tex", ".html")
-DOCUMENTS = ("file", "blank_line", "line")
+DOCUMENTS = ("auto", "file", "blank_line", "line")
 READ_CHARS = 4 << 20
 
 Piece = tuple[str, bool]
@@ -50,7 +50,7 @@ class Corpus:
 class TextFiles(Corpus):
     """UTF-8 files, each a document, or split by line or by blank line."""
 
-    def __init__(self, name: str, files: list[Path], documents: str = "file") -> None:
+    def __init__(self, name: str, files: list[Path], documents: str = "auto") -> None:
         self.name = name
         self.files = files
         self.split = documents
@@ -62,7 +62,7 @@ class TextFiles(Corpus):
 
     def pieces(self) -> Iterator[Piece]:
         for path in self.files:
-            if self.split == "file":
+            if self.split in ("auto", "file"):
                 yield from _whole(path)
             else:
                 yield from _split(path, self.split)
@@ -93,7 +93,7 @@ def open_corpus(
         files = [path]
     else:
         raise UserError(f"dataset.name is '{name}', and there is no such file or folder")
-    return TextFiles(str(name), files, documents or "file")
+    return TextFiles(str(name), files, documents or "auto")
 
 
 def corpus_of(run: Any) -> Corpus:

@@ -8,7 +8,7 @@ from ..errors import UserError
 from .sampling import IGNORE, Batch
 
 
-def mask_batch(batch: Batch, mask_id: int | None, ratio: float, seed: int, index: int) -> Batch:
+def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, index: int) -> Batch:
     """Replace a share of the input tokens by `mask_id`; position i - 1 predicts the masked token i, nothing else does.
 
     batch: labels already shifted, so the label of i - 1 is the token at i. A token that nothing predicts (a row's or a

@@ -36,6 +36,13 @@ class Batch:
     labels: torch.Tensor
     segment_ids: torch.Tensor | None = None
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        if str(device) == "cpu":
+            return self
+        segments = None if self.segment_ids is None else self.segment_ids.to(device, non_blocking=True)
+        return Batch(self.input_ids.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), segments)
+
 
 class Sampler:
     """Batches of `stream`, `batch_size` rows of `context` tokens for each of `world` ranks.
@@ -80,6 +87,11 @@ class Sampler:
     def batch(self, index: int) -> Batch:
         """Batch `index`, counted over all epochs; its epoch is index // batches_per_epoch."""
         return self._crops(index) if self.mode == "standard" else self._packed(index)
+
+    def position(self, index: int) -> str:
+        """Where batch `index` stands, for a message: the same settings and number give the same batch again."""
+        epoch, within = divmod(index, self.batches_per_epoch)
+        return f"batch {index}: epoch {epoch}, {within + 1} of {self.batches_per_epoch}, seed {self.seed}"
 
     def _crops(self, index: int) -> Batch:
         row = (index * self.world + self.rank) * self.batch_size + np.arange(self.batch_size, dtype=np.uint64)

@@ -13,7 +13,7 @@ from .corpus import Corpus, corpus_of
 from .stream import TokenStream, split_documents
 from .tokenised import TokenFile, tokenise
 
-VAL_FRACTION = 0.1
+VAL_FRACTION = 0.05
 
 
 @dataclass(frozen=True)
