@@ -182,13 +182,14 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
     missing, extra = sorted(parameters.keys() - weights.keys()), sorted(weights.keys() - parameters.keys())
     wrong = [n for n in parameters.keys() & weights.keys() if parameters[n].shape != weights[n].shape]
     if missing or extra or wrong:
-        what = (
-            f"lacks '{missing[0]}'"
-            if missing
-            else f"holds '{extra[0]}', which the model does not have"
-            if extra
-            else f"has '{wrong[0]}' of shape {tuple(weights[wrong[0]].shape)}, the model {tuple(parameters[wrong[0]].shape)}"
-        )
+        if missing:
+            what = f"lacks '{missing[0]}'"
+        elif extra:
+            what = f"holds '{extra[0]}', which the model does not have"
+        else:
+            name = wrong[0]
+            theirs, ours = tuple(weights[name].shape), tuple(parameters[name].shape)
+            what = f"has '{name}' of shape {theirs}, the model {ours}"
         raise UserError(f"{path}: a checkpoint of another architecture: it {what}; use the run's own config.yaml")
     with torch.no_grad():
         for name, parameter in parameters.items():

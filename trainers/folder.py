@@ -87,9 +87,8 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {(error.strerror or str(error)).lower()}; set output.output_dir to a folder that can be"
-        ) from error
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"cannot write {path}: {reason}; set output.output_dir to a folder that can be") from error
 
 
 def new_run_folder(output_dir: Path, name: str, weights_dir: Path | None = None) -> RunFolder:
@@ -111,7 +110,7 @@ def new_run_folder(output_dir: Path, name: str, weights_dir: Path | None = None)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UserError(
-                f"cannot create the run's folder {root}: {reason}; set output.output_dir to a folder that can be written"
+                f"cannot create the run's folder {root}: {reason}; set output.output_dir to one that can be written"
             ) from error
         return RunFolder(root, weights_dir / safe / root.name if weights_dir else None)
     raise UserError(f"cannot create a run's folder in {parent}: a thousand runs started this second")

@@ -25,7 +25,7 @@ class JsonLines:
             self.write(row)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row; it is on its way to disk when this returns. NaN and infinity become null, as JSON has neither."""
+        """Append a row; it is with the system when this returns. NaN and infinity become null: JSON has neither."""
         row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
@@ -77,8 +77,8 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError(
-            "general.logging.tensorboard_log is on but tensorboard is not installed: pip install 'groundup[tensorboard]', "
-            "or turn it off"
+            "general.logging.tensorboard_log is on but tensorboard is not installed: "
+            "pip install 'groundup[tensorboard]', or turn it off"
         ) from error
     return SummaryWriter(str(folder))
 

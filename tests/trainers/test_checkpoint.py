@@ -82,10 +82,8 @@ def test_a_damaged_tensor_file_is_named(tmp_path: Path, name: str, damage: str) 
     model, optimizer = small()
     before = [p.clone() for p in model.parameters()]
     with pytest.raises(UserError, match=name):
-        ck.load_weights(path, model)
-        ck.load_optimizer(path, optimizer)
-    if name == "model.safetensors":
-        assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+        ck.load_weights(path, model) if name.startswith("model") else ck.load_optimizer(path, optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
@@ -133,8 +131,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     try:
         save(disk, 1, width=1000)
         with pytest.raises(UserError, match="no space left on device"):
-            for step in range(2, 20):
-                save(disk, step, width=1000)
+            fill(disk)
         last = ck.latest_checkpoint(disk)
         assert last is not None
         ck.load_weights(last, small(1000)[0])
@@ -142,6 +139,11 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
         assert not list(disk.glob(".partial*"))
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def fill(disk: Path) -> None:
+    for step in range(2, 20):
+        save(disk, step, width=1000)
 
 
 WRITER = """
