@@ -1,0 +1,88 @@
+"""Defaults that depend on the kind of run; everything else has its default in the schema.
+
+From scratch the core-model document's defaults hold (they are the schema's). Fine-tuning takes the GPT-2 document's, by task;
+LoRA, QLoRA and Spectrum take the fine-tuning document's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .rename import Layer, Origin
+
+# A few steps on little data; sits below the command line, so that any of it can be set.
+TEST_MODE: dict[str, Any] = {
+    "trainer.max_iters": 4,
+    "trainer.warmup_iters": 1,
+    "trainer.log_interval": 1,
+    "trainer.lr_decay_iters": None,
+    "evaluation.interval": 2,
+    "evaluation.max_batches": 2,
+    "evaluation.sample_tokens": 16,
+    "dataset.max_documents": 200,
+}
+
+FROM_SCRATCH: dict[str, Any] = {
+    "evaluation.text_modeling_eval": False,  # the documented default is true; it waits for the evaluation package
+}
+
+FULL: dict[str, Any] = {
+    "trainer.epochs": 3,
+    "trainer.warmup_ratio": 0.1,
+    "trainer.lr_scheduler": "linear",
+    "trainer.optimizer.min_lr": 1e-7,
+    "trainer.optimizer.weight_decay": 0.01,
+    "trainer.optimizer.grad_clip": 1.0,
+    "trainer.loss_fn": "cross_entropy",
+}
+
+ADAPTERS: dict[str, Any] = {
+    "trainer.epochs": 3,
+    "trainer.warmup_ratio": 0.03,
+    "trainer.lr_scheduler": "cosine",
+    "trainer.optimizer.lr": 2e-4,
+    "trainer.optimizer.min_lr": 0.0,
+    "trainer.optimizer.weight_decay": 0.001,
+    "trainer.optimizer.grad_clip": 0.3,
+    "trainer.loss_fn": "cross_entropy",
+}
+
+CLASSIFICATION_DATASETS = ("imdb", "ag_news", "sst2", "amazon", "amazon_polarity", "yelp", "yelp_polarity")
+
+
+def kind_of(layer: Layer) -> str:
+    """`scratch`, or the method by which a checkpoint is changed: `full`, `lora`, `qlora`, `spectrum`."""
+    from_checkpoint = layer.values.get(("model", "base_model")) is not None
+    method = layer.values.get(("fine_tuning", "method"))
+    if not from_checkpoint:
+        return "scratch"
+    return str(method).strip().casefold() if method is not None else "full"
+
+
+def task_of(layer: Layer) -> str:
+    """`classification` or `language-modeling`: what a value by task is chosen by."""
+    if kind_of(layer) == "scratch":
+        return "language-modeling"
+    if str(layer.values.get(("fine_tuning", "lora", "task_type"))).upper() == "SEQ_CLS":
+        return "classification"
+    name = str(layer.values.get(("dataset", "name"), "")).casefold().rpartition("/")[2]
+    return "classification" if name in CLASSIFICATION_DATASETS else "language-modeling"
+
+
+def defaults_for(kind: str, task: str, dataset: str = "") -> Layer:
+    """The layer below everything a person writes."""
+    if kind == "scratch":
+        values = FROM_SCRATCH
+    elif kind == "full":
+        smoothing = 0.1 if task == "classification" and "imdb" not in dataset.casefold() else 0.0
+        rate = 2e-5 if task == "classification" else 5e-5
+        values = {**FULL, "trainer.optimizer.lr": rate, "trainer.label_smoothing": smoothing}
+    else:
+        values = ADAPTERS
+    return layer_of(values, f"the defaults of a {kind} run")
+
+
+def layer_of(values: dict[str, Any], place: str) -> Layer:
+    """A layer of canonical paths."""
+    paths = {tuple(path.split(".")): value for path, value in values.items()}
+    return Layer(paths, {path: Origin(".".join(path), place) for path in paths})

@@ -1,0 +1,54 @@
+"""Which device a run uses: the one it names, or the best there is."""
+
+from __future__ import annotations
+
+import glob
+import re
+import sys
+
+from ..errors import UserError, nearest
+
+# Linux shows every GPU as a device file; without one of these there is no need to load torch to know the answer.
+_GPU_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/kfd", "/dev/dxg")
+
+
+def device_type(device: str) -> str:
+    """`cuda`, `mps` or `cpu` of a device name such as `cuda:1`."""
+    return device.split(":")[0]
+
+
+def check_name(device: str) -> str:
+    """A device name in its one spelling. Raises UserError for any other word."""
+    folded = device.strip().casefold()
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", folded):
+        raise UserError(f"general.device: '{device}' is no device.{nearest(folded, ('auto', 'cuda', 'mps', 'cpu'))}")
+    return folded
+
+
+def best_device() -> str:
+    """cuda, else mps, else cpu; torch is imported only where there may be a GPU."""
+    if sys.platform.startswith("linux") and not any(glob.glob(pattern) for pattern in _GPU_FILES):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def require_device(device: str) -> None:
+    """Raise UserError where this machine has no such device."""
+    kind = device_type(device)
+    if kind == "cpu":
+        return
+    import torch
+
+    remedy = "general.device=auto takes the best there is."
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"general.device: this machine has no Apple GPU (mps). {remedy}")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(f"general.device: torch finds no CUDA GPU on this machine. {remedy}")
+        index = int(device.split(":")[1]) if ":" in device else 0
+        if index >= torch.cuda.device_count():
+            raise UserError(f"general.device: there is no {device}, only {torch.cuda.device_count()} GPU(s). {remedy}")

@@ -1,0 +1,83 @@
+"""What the documents describe and this version does not do yet. Every such setting is refused before anything is loaded.
+
+Making a thing available means deleting its row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .rename import Layer
+from .schema_run import RunConfig
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """A setting that is refused when `refused(value)`; `planning` marks those that --plan may still compute with."""
+
+    path: str
+    refused: Callable[[Any], bool]
+    what: str
+    remedy: str
+    planning: bool = False
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value is not False and value != []
+
+
+FROM_SCRATCH_ONLY = (
+    "leave it out and describe the architecture to train from scratch (configs/quickstart.yaml is an example)"
+)
+
+NOT_YET = (
+    NotYet("model.base_model", _given, "starting from a checkpoint", FROM_SCRATCH_ONLY),
+    NotYet(
+        "model.core_model_type", lambda value: value == "hf_core", "the core of a Hugging Face model", "use `generic`"
+    ),
+    NotYet("fine_tuning", _given, "fine-tuning", FROM_SCRATCH_ONLY),
+    NotYet("models", _given, "training several models", "give one model under `model:`"),
+    NotYet("trainer.optimizer.name", lambda name: name != "adamw", "an optimizer with 8-bit states", "use `adamw`"),
+    NotYet("trainer.optimizer.correct_bias", lambda on: not on, "AdamW without bias correction", "leave it at true"),
+    NotYet("trainer.batch_sizes", _given, "a table of batch sizes by model and task", "give trainer.batch_size"),
+    NotYet("dataset.format", _given, "instruction data", "name a text corpus in dataset.name"),
+    NotYet("dataset.train_path", _given, "instruction data", "name the file in dataset.name"),
+    NotYet("dataset.eval_path", _given, "instruction data", "dataset.val_fraction holds out a part of dataset.name"),
+    NotYet("dataset.preprocessing", _given, "instruction data", "leave it out"),
+    NotYet("evaluation.mcq_benchmarks", _given, "evaluation on benchmarks", "leave it out"),
+    NotYet("evaluation.benchmarks", _given, "evaluation on benchmarks", "leave it out"),
+    NotYet("evaluation.text_modeling_eval", _given, "the text-modelling evaluation", "set it to false"),
+    NotYet("output.push_to_hub", _given, "uploading to the hub", "set it to false"),
+    NotYet("output.hub_model_id", _given, "uploading to the hub", "leave it out"),
+    NotYet("distributed.use_deepspeed", _given, "DeepSpeed", "set it to false and train in one process", True),
+    NotYet("distributed.deepspeed_config", _given, "DeepSpeed", "leave it out", True),
+    NotYet("distributed.zero_stage", _given, "sharding over processes", "leave it out", True),
+    NotYet("distributed.num_processes", lambda n: n > 1, "training in several processes", "set it to 1", True),
+)
+
+
+def refusals(run: RunConfig, layer: Layer, planning: bool = False) -> list[str]:
+    """One sentence for each setting of the run that is not available yet."""
+    found: list[str] = []
+    for row in NOT_YET:
+        if (planning and row.planning) or not row.refused(value_at(run, row.path)):
+            continue
+        path = tuple(row.path.split("."))
+        origin = next((where for written, where in layer.origins.items() if written[: len(path)] == path), row.path)
+        found.append(f"{origin}: {row.what} is not available yet: {row.remedy}.")
+    if not planning and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
+        found.append(
+            "WORLD_SIZE: training in several processes is not available yet: start one process, without torchrun."
+        )
+    return found
+
+
+def value_at(run: RunConfig, path: str) -> Any:
+    """The value at a dotted path."""
+    value: Any = run
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value

@@ -1,0 +1,55 @@
+"""What `evaluation:` (also `trainer.eval:`) may say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .fields import Flag, Natural, Positive, Section, Text, key, spelled
+
+MCQ_BENCHMARKS = (
+    "winogrande",
+    "hellaswag",
+    "arc_easy",
+    "mmlu",
+    "blimp",
+    "truthful_qa",
+    "piqa",
+    "race_middle",
+    "race_high",
+    "boolq",
+    "openbook_qa_closed",
+    "openbook_qa_open",
+    "copa",
+    "commonsense_qa",
+    "stlm_eval_arc_easy",
+    "stlm_eval_hellaswag",
+    "stlm_eval_truthful_qa",
+    "stlm_eval_winogrande",
+)
+
+
+class Evaluation(Section):
+    """What is measured while training."""
+
+    do_eval: Flag = key(True, "evaluate during training at all")
+    strategy: Annotated[Literal["steps", "epoch", "no"], spelled(epochs="epoch", step="steps", none="no")] = key(
+        "steps", "evaluate every `interval` steps, after each `epoch`, or `no`"
+    )
+    interval: Positive = key(2000, "steps between two evaluations: held-out loss, benchmarks, a sample of text")
+    batch_size: Positive | None = key(
+        None, "sequences in one forward pass of an evaluation; default: trainer.batch_size"
+    )
+    max_batches: Positive | None = key(50, "batches of held-out text in one evaluation; null: all of them")
+    dataset_loss_eval_iters: Positive = key(1000, "steps between two measurements of the held-out loss alone")
+    text_modeling_eval: Flag = key(True, "measure text modelling without regard to the tokenizer, byte by byte")
+    mcq_benchmarks: list[Text] = key(None, "multiple-choice benchmarks: " + ", ".join(MCQ_BENCHMARKS), factory=list)
+    benchmarks: list[Text] = key(
+        None,
+        "suites: `lm-evaluation-harness`, `domain-specific-eval`, `human-eval`, or a benchmark's name",
+        factory=list,
+    )
+    num_samples: Positive = key(1000, "questions of each benchmark")
+    sample_prompt: Text | None = key(
+        None, "text that the printed sample continues; default: the beginning of a held-out document"
+    )
+    sample_tokens: Natural = key(100, "length of the printed sample in tokens; 0: none")

@@ -1,0 +1,122 @@
+"""What `trainer:` (also `training:`) may say: steps, batches, precision, loss, optimizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .fields import (
+    WORD,
+    Dropout,
+    Flag,
+    Fraction,
+    Natural,
+    NaturalNumber,
+    Positive,
+    PositiveNumber,
+    Section,
+    key,
+    spelled,
+)
+
+
+class Optimizer(Section):
+    """The optimizer; `optimizer: AdamW` is short for `optimizer: {name: AdamW}`."""
+
+    name: Annotated[Literal["adamw", "adamw_8bit", "paged_adamw_8bit"], spelled(adamw_torch="adamw")] = key(
+        "adamw", "`adamw` (also `adamw_torch`), `adamw_8bit` or `paged_adamw_8bit`"
+    )
+    lr: NaturalNumber = key(6e-4, "highest learning rate, reached after warmup")
+    min_lr: NaturalNumber = key(6e-6, "learning rate at the end of the decay")
+    weight_decay: NaturalNumber = key(0.01, "decay of matrices; biases and norms are not decayed")
+    beta1: Dropout = key(0.9, "decay of the mean of the gradients")
+    beta2: Dropout = key(0.999, "decay of the mean of the squared gradients")
+    eps: PositiveNumber = key(1e-8, "added to the denominator")
+    grad_clip: NaturalNumber = key(1.0, "the gradient's norm is cut to this; 0: never")
+    correct_bias: Flag = key(True, "AdamW's bias correction; false as in the GPT-2 document's optimizer")
+
+
+class DropoutSchedule(Section):
+    """A dropout rate that moves with the steps and replaces the model's fixed rates."""
+
+    name: Annotated[Literal["constant", "linear", "triangle"], WORD] = key("linear", "shape of the curve")
+    start: Dropout = key(0.0, "rate at start_iter")
+    end: Dropout = key(0.0, "rate at end_iter; for `triangle` the rate at the peaks")
+    start_iter: Natural = key(0, "step at which the curve begins; before it the rate is `start`")
+    end_iter: Natural | None = key(None, "step at which the curve ends; default: the last step")
+    cycles: Positive = key(1, "`triangle`: how many times it rises and falls")
+
+
+class Trainer(Section):
+    """How the weights are found."""
+
+    trainer_type: Annotated[Literal["base_trainer"], spelled(base="base_trainer")] = key(
+        "base_trainer", "the one trainer"
+    )
+
+    # --- how long ---------------------------------------------------------------------------------------------
+    max_iters: Positive | None = key(None, "optimizer steps (or give `epochs`)", required=True)
+    epochs: PositiveNumber | None = key(None, "passes over the training data (instead of `max_iters`)")
+
+    # --- how much at a time -----------------------------------------------------------------------------------
+    batch_size: Positive = key(None, "sequences in one forward pass", required=True)
+    gradient_accumulation_steps: Positive = key(
+        None, "forward passes in one optimizer step (or give `effective_batch_size`)", required=True
+    )
+    effective_batch_size: Positive | None = key(
+        None, "sequences in one optimizer step: batch_size x gradient_accumulation_steps, whichever of them is missing"
+    )
+    batch_sizes: dict[str, dict[str, Positive]] | None = key(
+        None, "batch size by model and task, as in the GPT-2 document"
+    )
+    max_seq_length: Positive | None = key(None, "tokens in one sequence; default: model.context_window")
+
+    # --- learning rate ----------------------------------------------------------------------------------------
+    lr_scheduler: Annotated[
+        Literal["cosine", "linear", "constant_with_warmup", "constant"], spelled(cosine_annealing="cosine")
+    ] = key("cosine", "how the learning rate falls from `lr` to `min_lr` after warmup")
+    decay_lr: Flag = key(True, "let the learning rate fall at all; false: it stays at `lr` after warmup")
+    warmup_iters: Natural | None = key(
+        None, "steps over which the learning rate rises from 0 (or give `warmup_ratio`)", required=True
+    )
+    warmup_ratio: Fraction | None = key(None, "warmup as a share of all steps (instead of `warmup_iters`)")
+    lr_decay_iters: Positive | None = key(None, "step at which the decay ends; default: the last step")
+    optimizer: Optimizer = key(None, "the optimizer and its rates", factory=Optimizer)
+
+    # --- what is learned --------------------------------------------------------------------------------------
+    loss_fn: Annotated[Literal["cross_entropy", "next_token_mlm"], WORD] = key(
+        None,
+        "`cross_entropy` of the next token, or `next_token_mlm`: random input tokens are masked and the position before "
+        "each predicts it, loss on those only (arXiv 2404.05961)",
+        required=True,
+    )
+    mask_ratio: Fraction = key(0.15, "`next_token_mlm`: share of the input tokens that is masked")
+    label_smoothing: Dropout = key(0.0, "share of the target's probability that is spread over the vocabulary")
+    loss_chunk_tokens: Natural | None = key(
+        None, "tokens whose logits exist at once; null: chosen so that they stay small, 0: all of them"
+    )
+    dropout_schedule: DropoutSchedule | None = key(
+        None, "a dropout rate that moves with the steps, for every dropout of the model"
+    )
+
+    # --- data order -------------------------------------------------------------------------------------------
+    dataloader: Annotated[Literal["standard"], WORD] = key("standard", "batches from the tokenised corpus")
+    datasampling: Annotated[Literal["standard", "sequential", "packed"], WORD] = key(
+        "standard",
+        "`standard`: random crops; `sequential` or `packed`: the documents in shuffled order, packed with boundaries",
+    )
+    num_workers: Natural | None = key(None, "processes that tokenise the corpus; null: one a core")
+
+    # --- precision and speed ----------------------------------------------------------------------------------
+    mixed_precision: Annotated[
+        Literal["no", "fp16", "bf16"], spelled(none="no", fp32="no", float16="fp16", bfloat16="bf16")
+    ] = key("no", "`no` is fp32; `bf16` and `fp16` compute in 16 bits and keep fp32 weights")
+    compile: Flag = key(False, "torch.compile: slow first steps, faster ones after")
+    gradient_checkpointing: Flag = key(
+        False, "keep no activations inside blocks, compute them again: less memory, 1/3 slower"
+    )
+    deterministic: Flag = key(True, "refuse operations whose result depends on chance")
+
+    # --- when things happen -----------------------------------------------------------------------------------
+    log_interval: Positive = key(10, "steps between two lines of the log")
+    checkpoint_interval: Positive = key(10_000, "steps between two checkpoints")
+    max_nonfinite_steps: Positive = key(5, "steps in a row with NaN or infinite loss after which the run stops")
