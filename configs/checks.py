@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from typing import Any
 
+from ..errors import UserError
+from .architecture import architecture
+from .fields import shown
+from .layers import ALTERNATIVES, Layer
 from .not_yet import value_at
-from .rename import Layer, Origin
+from .schema_model import Model
 from .schema_run import FIELDS, RunConfig
 
-# A required key that another one can stand in for.
-INSTEAD = {
-    "trainer.max_iters": "trainer.epochs",
-    "trainer.warmup_iters": "trainer.warmup_ratio",
-    "trainer.gradient_accumulation_steps": "trainer.effective_batch_size",
-}
+_INSTEAD = {".".join(one): ".".join(other) for one, other in ALTERNATIVES}
+_TRAINED_TOKENIZERS = ("bpe", "char")
 
 
 def missing(run: RunConfig) -> list[str]:
@@ -21,72 +23,153 @@ def missing(run: RunConfig) -> list[str]:
     found: list[str] = []
     for path, field in FIELDS.items():
         name = ".".join(path)
-        extra = field.json_schema_extra or {}
-        if not extra.get("required") or value_at(run, name) is not None:
+        instead = _INSTEAD.get(name)
+        if not field.json_schema_extra["required"] or value_at(run, name) is not None:
             continue
-        instead = INSTEAD.get(name)
         if instead and value_at(run, instead) is not None:
+            continue
+        if name == "trainer.warmup_iters" and run.trainer.lr_scheduler == "constant":
             continue
         found.append(f"{name} is missing: {field.description}.")
     if run.model.tokenizer_type == "bpe" and run.model.vocab_size is None:
-        found.append("model.vocab_size is missing: a `bpe` tokenizer is trained to this size.")
+        found.append("model.vocab_size is missing: a `bpe` tokenizer is trained to this size (GPT-2's is 50257).")
     return found
 
 
 def complete(run: RunConfig) -> RunConfig:
-    """Fill in what follows from other settings."""
-    trainer, evaluation, paths = run.trainer, run.evaluation, run.general.paths
-    changes: dict[str, object] = {}
-    if trainer.gradient_accumulation_steps is None and trainer.effective_batch_size is not None:
-        changes["gradient_accumulation_steps"] = max(1, trainer.effective_batch_size // trainer.batch_size)
-    if trainer.effective_batch_size is None:
-        changes["effective_batch_size"] = trainer.batch_size * trainer.gradient_accumulation_steps
+    """Fill in what follows from other settings. Completing twice changes nothing."""
+    model, trainer = run.model, run.trainer
+    if model.ffn.ffn_type == "silu_ffn" and "activation" not in model.ffn.model_fields_set:
+        model = model.model_copy(update={"ffn": model.ffn.model_copy(update={"activation": "silu"})})
+    steps, effective = trainer.gradient_accumulation_steps, trainer.effective_batch_size
+    changes: dict[str, Any] = {}
+    if steps is None and effective is not None:
+        changes["gradient_accumulation_steps"] = max(1, effective // trainer.batch_size)
+    if effective is None:
+        changes["effective_batch_size"] = trainer.batch_size * steps
     if trainer.max_seq_length is None:
-        changes["max_seq_length"] = run.model.context_window
+        changes["max_seq_length"] = model.context_window
+    if trainer.warmup_iters is None and trainer.lr_scheduler == "constant":
+        changes["warmup_iters"] = 0
+    batch_size = run.evaluation.batch_size or trainer.batch_size
     return run.model_copy(
         update={
+            "model": model,
             "trainer": trainer.model_copy(update=changes),
-            "evaluation": evaluation.model_copy(update={"batch_size": evaluation.batch_size or trainer.batch_size}),
-            "general": run.general.model_copy(
-                update={
-                    "paths": paths.model_copy(update={"data_dir": paths.data_dir or f"{run.output.output_dir}/cache"})
-                }
-            ),
+            "evaluation": run.evaluation.model_copy(update={"batch_size": batch_size}),
         }
     )
 
 
 def impossible(run: RunConfig, layer: Layer) -> list[str]:
-    """One sentence for each combination that cannot be honoured."""
-    model, trainer = run.model, run.trainer
-
-    def at(name: str) -> Origin | str:
-        path = tuple(name.split("."))
-        return next((where for known, where in layer.origins.items() if known[: len(path)] == path), name)
-
+    """One sentence for each combination that cannot be honoured, with where it was written."""
     found: list[str] = []
-    if trainer.effective_batch_size != trainer.batch_size * trainer.gradient_accumulation_steps:
-        found.append(
-            f"{at('trainer.effective_batch_size')}: {trainer.effective_batch_size} is not a multiple of batch_size "
-            f"{trainer.batch_size} times gradient_accumulation_steps {trainer.gradient_accumulation_steps}."
+
+    def refuse(path: str, sentence: str) -> None:
+        found.append(f"{layer.where(tuple(path.split('.')))}: {sentence}.")
+
+    _model(run.model, refuse)
+    _steps(run, refuse)
+    _data(run, refuse)
+    for extra in ("wandb", "tensorboard"):
+        if getattr(run.general.logging, f"{extra}_log") and importlib.util.find_spec(extra) is None:
+            refuse(f"general.logging.{extra}_log", f"{extra} is not installed: pip install {extra}, or set it to false")
+    if not found:
+        try:
+            architecture(run, run.model.vocab_size or 256)
+        except UserError as error:
+            found.append(f"model: {error}.")
+    return found
+
+
+def doubtful(run: RunConfig) -> list[str]:
+    """What can be honoured and is probably not meant."""
+    trainer = run.trainer
+    if trainer.max_iters and trainer.warmup_iters and trainer.warmup_iters >= trainer.max_iters:
+        return [
+            f"trainer.warmup_iters {trainer.warmup_iters} is no less than max_iters {trainer.max_iters}: "
+            "the learning rate only rises"
+        ]
+    return []
+
+
+Refuse = Callable[[str, str], None]
+
+
+def _model(model: Model, refuse: Refuse) -> None:
+    attn, ffn, init = model.attn, model.ffn, model.initialization_fn
+    query_heads = attn.num_q_heads or attn.num_kv_heads
+    if query_heads % attn.num_kv_heads:
+        refuse("model.attn.num_q_heads", f"{query_heads} is not a multiple of num_kv_heads {attn.num_kv_heads}")
+    if model.hidden_dim % query_heads:
+        refuse("model.hidden_dim", f"{model.hidden_dim} is not a multiple of the {query_heads} query heads")
+    elif model.positional_encoding_type == "rope" and model.hidden_dim // query_heads % 2:
+        refuse(
+            "model.positional_encoding_type",
+            f"rope rotates pairs, and a head is {model.hidden_dim // query_heads} wide",
         )
-    if trainer.max_seq_length is not None and trainer.max_seq_length > model.context_window:
-        found.append(
-            f"{at('trainer.max_seq_length')}: {trainer.max_seq_length} tokens are more than model.context_window "
-            f"{model.context_window}."
+    if model.positional_encoding_type == "sincos" and model.hidden_dim % 2:
+        refuse("model.hidden_dim", f"sincos pairs sines with cosines: {model.hidden_dim} must be even")
+    if ffn.ffn_type == "silu_ffn" and ffn.activation != "silu":
+        refuse("model.ffn.activation", f"silu_ffn has SiLU; {ffn.activation} needs ffn_type: generic")
+    norms = (attn.normalization, ffn.normalization, model.lm_head_normalization)
+    if not model.norm_bias and "layer_norm" not in norms:
+        refuse("model.norm_bias", "only layer_norm has a bias, and no norm here is one")
+    unused = {
+        "rope_theta": model.positional_encoding_type == "rope",
+        "initialization_fn.gain": init.name == "xavier",
+        "initialization_fn.mode": init.name == "kaiming",
+        "initialization_fn.nonlinearity": init.name == "kaiming",
+        "tokenizer_dataset_name": model.tokenizer_type in _TRAINED_TOKENIZERS,
+        "tokenizer_simplify": model.tokenizer_type == "bpe",
+        "tokenizer_min_frequency": model.tokenizer_type == "bpe",
+    }
+    switches = {"rope": "positional_encoding_type", "init": "initialization_fn.name", "toke": "tokenizer_type"}
+    for name, used in unused.items():
+        value = value_at(model, name)
+        default = FIELDS[("model", *name.split("."))].default
+        if not used and value != default:
+            switch = switches[name[:4]]
+            refuse(f"model.{name}", f"{shown(value)} has no effect with {switch} {value_at(model, switch)}")
+
+
+def _steps(run: RunConfig, refuse: Refuse) -> None:
+    model, trainer, optimizer = run.model, run.trainer, run.trainer.optimizer
+    batch, steps = trainer.batch_size, trainer.gradient_accumulation_steps
+    if trainer.effective_batch_size != batch * steps:
+        refuse(
+            "trainer.effective_batch_size",
+            f"{trainer.effective_batch_size} is not batch_size {batch} x gradient_accumulation_steps {steps}",
         )
-    if trainer.optimizer.min_lr > trainer.optimizer.lr:
-        found.append(
-            f"{at('trainer.optimizer.min_lr')}: {trainer.optimizer.min_lr:g} is above trainer.optimizer.lr "
-            f"{trainer.optimizer.lr:g}."
+    if trainer.max_seq_length and trainer.max_seq_length > model.context_window:
+        refuse("trainer.max_seq_length", f"{trainer.max_seq_length} is more than context_window {model.context_window}")
+    if optimizer.min_lr > optimizer.lr:
+        refuse("trainer.optimizer.min_lr", f"{optimizer.min_lr:g} is above the learning rate itself, {optimizer.lr:g}")
+    if trainer.lr_scheduler == "constant" and (trainer.warmup_iters or trainer.warmup_ratio):
+        refuse("trainer.lr_scheduler", "constant has no warmup; constant_with_warmup has")
+    if trainer.lr_decay_iters and trainer.lr_decay_iters <= (trainer.warmup_iters or 0):
+        refuse(
+            "trainer.lr_decay_iters",
+            f"the decay would end at step {trainer.lr_decay_iters}, before the warmup does at {trainer.warmup_iters}",
         )
     if model.attn.attn_type == "bidirectional" and trainer.loss_fn == "cross_entropy":
-        found.append(
-            f"{at('model.attn.attn_type')}: with bidirectional attention every position sees the token it should predict; "
-            "use `causal`, or trainer.loss_fn: next_token_mlm."
+        refuse(
+            "model.attn.attn_type",
+            "with bidirectional attention every position sees the token it should predict; "
+            "use causal, or trainer.loss_fn next_token_mlm",
         )
-    for extra in ("wandb", "tensorboard"):
-        wanted = getattr(run.general.logging, f"{extra}_log")
-        if wanted and importlib.util.find_spec(extra) is None:
-            found.append(f"{at(f'general.logging.{extra}_log')}: {extra} is not installed: pip install {extra}.")
-    return found
+    if trainer.loss_fn == "next_token_mlm" and not trainer.mask_ratio:
+        refuse("trainer.mask_ratio", "next_token_mlm learns from masked tokens only: it must be above 0")
+    if trainer.loss_fn != "next_token_mlm" and trainer.mask_ratio != FIELDS["trainer", "mask_ratio"].default:
+        refuse("trainer.mask_ratio", "only next_token_mlm masks tokens")
+    schedule = trainer.dropout_schedule
+    if schedule and schedule.end_iter is not None and schedule.end_iter <= schedule.start_iter:
+        refuse(
+            "trainer.dropout_schedule.end_iter", f"{schedule.end_iter} is not after start_iter {schedule.start_iter}"
+        )
+
+
+def _data(run: RunConfig, refuse: Refuse) -> None:
+    evaluation = run.evaluation
+    if evaluation.do_eval and evaluation.strategy != "no" and not run.dataset.val_fraction:
+        refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")

@@ -1,14 +1,14 @@
 """Defaults that depend on the kind of run; everything else has its default in the schema.
 
-From scratch the core-model document's defaults hold (they are the schema's). Fine-tuning takes the GPT-2 document's, by task;
-LoRA, QLoRA and Spectrum take the fine-tuning document's.
+From scratch the core-model document's defaults hold (they are the schema's). Fine-tuning takes the GPT-2 document's, by
+task; LoRA, QLoRA and Spectrum take the fine-tuning document's.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .rename import Layer, Origin
+from .layers import Layer
 
 # A few steps on little data; sits below the command line, so that any of it can be set.
 TEST_MODE: dict[str, Any] = {
@@ -65,24 +65,21 @@ def task_of(layer: Layer) -> str:
         return "language-modeling"
     if str(layer.values.get(("fine_tuning", "lora", "task_type"))).upper() == "SEQ_CLS":
         return "classification"
-    name = str(layer.values.get(("dataset", "name"), "")).casefold().rpartition("/")[2]
-    return "classification" if name in CLASSIFICATION_DATASETS else "language-modeling"
+    return "classification" if _dataset(layer) in CLASSIFICATION_DATASETS else "language-modeling"
 
 
-def defaults_for(kind: str, task: str, dataset: str = "") -> Layer:
-    """The layer below everything a person writes."""
+def defaults_for(kind: str, task: str, layer: Layer) -> dict[str, Any]:
+    """The settings below everything a person writes."""
     if kind == "scratch":
-        values = FROM_SCRATCH
-    elif kind == "full":
-        smoothing = 0.1 if task == "classification" and "imdb" not in dataset.casefold() else 0.0
-        rate = 2e-5 if task == "classification" else 5e-5
-        values = {**FULL, "trainer.optimizer.lr": rate, "trainer.label_smoothing": smoothing}
-    else:
-        values = ADAPTERS
-    return layer_of(values, f"the defaults of a {kind} run")
+        return FROM_SCRATCH
+    if kind != "full":
+        return ADAPTERS
+    rate, smoothing = 5e-5, 0.0
+    if task == "classification":
+        rate, smoothing = 2e-5, 0.0 if _dataset(layer) == "imdb" else 0.1
+    return {**FULL, "trainer.optimizer.lr": rate, "trainer.label_smoothing": smoothing}
 
 
-def layer_of(values: dict[str, Any], place: str) -> Layer:
-    """A layer of canonical paths."""
-    paths = {tuple(path.split(".")): value for path, value in values.items()}
-    return Layer(paths, {path: Origin(".".join(path), place) for path in paths})
+def _dataset(layer: Layer) -> str:
+    """The last part of the data set's name: `stanfordnlp/imdb` is imdb."""
+    return str(layer.values.get(("dataset", "name"), "")).casefold().rpartition("/")[2]

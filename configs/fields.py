@@ -1,16 +1,19 @@
 """The kinds of value a configuration holds, and the base class of its sections.
 
-YAML decides little here: PyYAML reads `3e-4` as text, `no` as False and `1e5` as text again, so the field's type decides.
+PyYAML reads `3e-4` and `1e5` as text and `no` as False, so the field's type decides what a value is.
 A value may also be a mapping by device (`{cuda: 32, cpu: 4}`) or by task (`{classification: 8, language-modeling: 4}`):
 every branch is checked, and the one for this run is taken while parsing (the context says which run it is).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from ..errors import nearest
 
 DEVICES = ("cuda", "mps", "cpu")
 TASKS = ("classification", "language-modeling")
@@ -67,7 +70,7 @@ class Section(Strict):
                 branches[fold(name)] = cls._choose(branch, handler, info) if is_choice(branch) else handler(branch)
             except ValidationError as error:
                 first = error.errors()[0]
-                raise ValueError(f"for {name}: {message_of(first)}") from None
+                raise ValueError(f"for {name} {message_of(first)}") from None
         kind = "device" if by_device else "task"
         wanted = str(context.get(kind, ""))
         if fold(wanted) not in branches:
@@ -77,22 +80,43 @@ class Section(Strict):
 
 def message_of(error: Any) -> str:
     """What pydantic found wrong, in our own words, without the path."""
-    context = error.get("ctx") or {}
+    given, context = shown(error["input"]), error.get("ctx") or {}
     match error["type"]:
         case "value_error":
             return str(context["error"])
         case "literal_error":
-            return f"expected {context['expected']}, got {error['input']!r}"
-        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}".replace(
-                "input should", "must"
-            )
+            options = re.findall(r"'([^']*)'|(\d+)", str(context["expected"]))
+            names = [word or number for word, number in options]
+            near = nearest(error["input"], names)
+            hint = f", got {given}.{near[:-1]}" if near.startswith(" Did") else f", got {given}"
+            return f"expected {'one of ' if len(names) > 1 else ''}{', '.join(names)}{hint}"
+        case "greater_than":
+            return f"must be above {context['gt']:g}, got {given}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']:g}, got {given}"
+        case "less_than":
+            return f"must be below {context['lt']:g}, got {given}"
+        case "less_than_equal":
+            return f"must be at most {context['le']:g}, got {given}"
         case "model_type" | "dict_type":
-            return f"expected a mapping of keys, got {error['input']!r}"
+            return f"expected a mapping of keys, got {given}"
         case "list_type":
-            return f"expected a list, got {error['input']!r}"
+            return f"expected a list, got {given}"
+        case "extra_forbidden":
+            return f"unknown key '{error['loc'][-1]}'"
         case _:
-            return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {error['input']!r}"
+            return f"{error['msg'][0].lower()}{error['msg'][1:]}, got {given}"
+
+
+def shown(value: Any) -> str:
+    """A value as a person would write it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return f"a mapping ({', '.join(map(str, list(value)[:4]))})"
+    return repr(value)
 
 
 def _whole(value: Any) -> Any:
@@ -104,7 +128,7 @@ def _whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number, got {_shown(value)}")
+        raise ValueError(f"expected a whole number, got {shown(value)}")
     return value
 
 
@@ -115,36 +139,28 @@ def _number(value: Any) -> Any:
         except ValueError:
             raise ValueError(f"expected a number, got {value!r}") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected a number, got {_shown(value)}")
+        raise ValueError(f"expected a number, got {shown(value)}")
     if not abs(value) < float("inf"):  # also False for NaN
         raise ValueError(f"expected a finite number, got {value!r}")
     return float(value)
 
 
 def _flag(value: Any) -> Any:
-    if isinstance(value, str) and value.strip().casefold() in ("true", "false"):
-        return value.strip().casefold() == "true"
+    if isinstance(value, str):
+        value = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(
+            value.strip().casefold(), value
+        )
     if not isinstance(value, bool):
-        raise ValueError(f"expected true or false, got {_shown(value)}")
+        raise ValueError(f"expected true or false, got {shown(value)}")
     return value
 
 
 def _text(value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError(f"expected text, got {_shown(value)}: put it in quotes if that is what you mean")
+        raise ValueError(f"expected text, got {shown(value)}: put it in quotes if that is what you mean")
     if not value.strip():
         raise ValueError("expected text, got an empty string")
     return value
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return f"a mapping ({', '.join(map(str, list(value)[:4]))})"
-    return repr(value)
 
 
 def spelled(**spellings: str) -> BeforeValidator:
@@ -171,6 +187,21 @@ Number = Annotated[float, BeforeValidator(_number)]
 PositiveNumber = Annotated[Number, Field(gt=0)]
 NaturalNumber = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
-Dropout = Annotated[Number, Field(ge=0, lt=1)]
+Share = Annotated[Number, Field(ge=0, lt=1)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
+
+
+def _flag_or(word: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if isinstance(value, str) and fold(value) == word:
+            return word
+        try:
+            return _flag(value)
+        except ValueError:
+            raise ValueError(f"expected true, false or {word}, got {shown(value)}") from None
+
+    return read
+
+
+FlagOrAuto = Annotated[bool | Literal["auto"], BeforeValidator(_flag_or("auto"))]

@@ -1,4 +1,4 @@
-"""What the documents describe and this version does not do yet. Every such setting is refused before anything is loaded.
+"""What the documents describe and this version does not do yet: refused before anything is loaded, never ignored.
 
 Making a thing available means deleting its row.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .rename import Layer
+from .layers import Layer
 from .schema_run import RunConfig
 
 
@@ -39,9 +39,14 @@ NOT_YET = (
         "model.core_model_type", lambda value: value == "hf_core", "the core of a Hugging Face model", "use `generic`"
     ),
     NotYet("fine_tuning", _given, "fine-tuning", FROM_SCRATCH_ONLY),
+    NotYet(
+        "model.trust_remote_code",
+        _given,
+        "running Python code that comes with a checkpoint",
+        "every model here is native: leave it out",
+    ),
     NotYet("models", _given, "training several models", "give one model under `model:`"),
     NotYet("trainer.optimizer.name", lambda name: name != "adamw", "an optimizer with 8-bit states", "use `adamw`"),
-    NotYet("trainer.optimizer.correct_bias", lambda on: not on, "AdamW without bias correction", "leave it at true"),
     NotYet("trainer.batch_sizes", _given, "a table of batch sizes by model and task", "give trainer.batch_size"),
     NotYet("dataset.format", _given, "instruction data", "name a text corpus in dataset.name"),
     NotYet("dataset.train_path", _given, "instruction data", "name the file in dataset.name"),
@@ -65,9 +70,8 @@ def refusals(run: RunConfig, layer: Layer, planning: bool = False) -> list[str]:
     for row in NOT_YET:
         if (planning and row.planning) or not row.refused(value_at(run, row.path)):
             continue
-        path = tuple(row.path.split("."))
-        origin = next((where for written, where in layer.origins.items() if written[: len(path)] == path), row.path)
-        found.append(f"{origin}: {row.what} is not available yet: {row.remedy}.")
+        where = layer.where(tuple(row.path.split(".")))
+        found.append(f"{where}: {row.what} is not available yet: {row.remedy}.")
     if not planning and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         found.append(
             "WORLD_SIZE: training in several processes is not available yet: start one process, without torchrun."
@@ -75,9 +79,9 @@ def refusals(run: RunConfig, layer: Layer, planning: bool = False) -> list[str]:
     return found
 
 
-def value_at(run: RunConfig, path: str) -> Any:
-    """The value at a dotted path."""
-    value: Any = run
+def value_at(section: Any, path: str) -> Any:
+    """The value at a dotted path below a section."""
+    value = section
     for name in path.split("."):
         value = getattr(value, name)
     return value

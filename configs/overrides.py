@@ -1,6 +1,6 @@
 """Settings on the command line: `--a.b VALUE`, `--a.b=VALUE` and `a.b=VALUE`.
 
-The field decides how a word is read: text stays as it is, everything else is read as YAML (`null`, `true`, `[1, 2]`, `3e-4`).
+The field decides how a word is read: text stays as it is, all else is read as YAML (`null`, `true`, `[1, 2]`, `3e-4`).
 Lists also come as `a,b` and, after `--key`, as several words, up to the first that holds `=` or starts with `--`.
 """
 
@@ -11,7 +11,8 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from ..errors import UserError
-from .rename import Layer, canonical, canonical_path, split_choice
+from .layers import Layer
+from .rename import canonical, canonical_path, split_choice
 from .schema_run import FIELDS, Path
 from .unknown import hint
 

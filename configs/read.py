@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from ..errors import UserError
 Lines = dict[tuple[str, ...], int]
 
 
-def read_yaml(path: str | Path) -> tuple[dict[str, Any], Lines]:
+def read_yaml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Lines]:
     """The mapping in a YAML file and the line of each of its keys.
 
-    Raises UserError for a file that is missing, unreadable, not UTF-8, not YAML or not a mapping, and for duplicate keys.
+    Raises UserError for a file that is missing, unreadable, not UTF-8, not YAML or no mapping, and for duplicate keys.
     """
     text = _text_of(Path(path))
     return parse_yaml(text, str(path))

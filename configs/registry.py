@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ValidationError, model_validator
 
-from .fields import DEVICES, TASKS, Dropout, Flag, Fraction, Positive, PositiveNumber, Strict, Text, fold, key, spelled
+from ..errors import UserError, nearest
+from .fields import Flag, Fraction, Positive, PositiveNumber, Share, Strict, Text, key, message_of, shown, spelled
+from .read import Lines, parse_any
 
-ByDevice = dict[Literal["cuda", "mps", "cpu"], Positive]
-ByTask = dict[
-    Annotated[Literal["classification", "language-modeling"], spelled(language_modeling="language-modeling")], Any
+TaskWord = Annotated[Literal["classification", "language-modeling"], spelled(language_modeling="language-modeling")]
+PositiveByTask = Positive | dict[TaskWord, Positive]
+NumberByTask = PositiveNumber | dict[TaskWord, PositiveNumber]
+Architecture = Annotated[
+    Literal["encoder-only", "decoder-only"], spelled(encoder_only="encoder-only", decoder_only="decoder-only")
 ]
 
 
@@ -19,17 +23,14 @@ class RegistryLora(Strict):
 
     rank: Positive = key(8, "rank of the adapters: 4 below 50M parameters, 8 up to 1B, 16 above")
     alpha: PositiveNumber = key(16.0, "scale times rank, typically 2 x rank")
-    dropout: Dropout = key(0.05, "dropout on the adapters' input")
-    target_modules: list[Text] = key(
-        None, "linear layers that get an adapter, in the checkpoint's own names", factory=list
-    )
+    dropout: Share = key(0.05, "dropout on the adapters' input")
+    target_modules: list[Text] = key(None, "linear layers that get an adapter, in the checkpoint's names", factory=list)
 
 
 class Memory(Strict):
     """Estimated memory, as text with a unit: `3GB`."""
 
     cuda_4bit: Text | None = key(None, "on CUDA with 4-bit weights")
-    cuda_fp32: Text | None = key(None, "on CUDA in fp32")
     mps_fp32: Text | None = key(None, "on Apple silicon in fp32")
     cpu: Text | None = key(None, "on a CPU in fp32")
 
@@ -37,41 +38,36 @@ class Memory(Strict):
 class RegistryEntry(Strict):
     """One model: who publishes it, how large it is and which settings suit it."""
 
-    name: Text | None = key(None, "Hugging Face model id")
+    name: Text | None = key(None, "Hugging Face model id; also `model_name` and `pretrained_model`")
     alias: Text | None = key(None, "short name for the command line")
     size_params: Text | None = key(None, "number of parameters with a unit: `66M`, `1.1B`")
-    architecture: (
-        Annotated[
-            Literal["encoder-only", "decoder-only"],
-            spelled(encoder_only="encoder-only", decoder_only="decoder-only"),
-        ]
-        | None
-    ) = key(None, "`encoder-only` or `decoder-only`")
+    architecture: Architecture | None = key(None, "`encoder-only` or `decoder-only`")
     lora: RegistryLora | None = key(None, "LoRA settings that suit it")
-    recommended_batch_size: ByDevice | None = key(None, "batch size by device")
+    recommended_batch_size: dict[Literal["cuda", "mps", "cpu"], Positive] | None = key(None, "batch size by device")
     memory_requirements: Memory | None = key(None, "estimated memory")
     type: Text | None = key(None, "`transformer`, or a baseline that is none")
     tokenizer_name: Text | None = key(None, "its tokenizer; default: the model's own")
     num_labels: Positive | None = key(None, "classes of a classification head")
     max_length: Positive | None = key(None, "longest sequence, in tokens")
-    batch_size: Positive | ByTask | None = key(None, "batch size, or one for each task")
-    learning_rate: PositiveNumber | ByTask | None = key(None, "learning rate, or one for each task")
+    batch_size: PositiveByTask | None = key(None, "batch size, or one for each task")
+    learning_rate: NumberByTask | None = key(None, "learning rate, or one for each task")
     num_epochs: PositiveNumber | None = key(None, "passes over the training data")
     gradient_accumulation_steps: Positive | None = key(None, "forward passes in one optimizer step")
     gradient_checkpointing: Flag | None = key(None, "compute activations again instead of keeping them")
-    use_cache: Flag | None = key(None, "keep keys and values; no use in training")
+    use_cache: Flag | None = key(None, "keep keys and values; of no use in training")
 
     @model_validator(mode="before")
     @classmethod
     def _other_spellings(cls, data: Any) -> Any:
-        """`pretrained_model` or `model_name` is the id; beside the first, `name` is the short name."""
+        """`pretrained_model` or `model_name` is the id; a `name` beside it is the short name."""
         if not isinstance(data, dict):
             return data
         data = dict(data)
-        if "pretrained_model" in data:
-            data["alias"], data["name"] = data.pop("name", None), data.pop("pretrained_model")
-        if "model_name" in data:
-            data.setdefault("name", data.pop("model_name"))
+        for spelling in ("pretrained_model", "model_name"):
+            if spelling in data:
+                if "name" in data:
+                    data.setdefault("alias", data.pop("name"))
+                data["name"] = data.pop(spelling)
         return data
 
 
@@ -85,7 +81,7 @@ class MemoryOptimization(Strict):
     """What to do for models of one family when memory is short."""
 
     gradient_checkpointing: Flag = key(False, "compute activations again instead of keeping them")
-    use_cache: Flag = key(False, "keep keys and values; no use in training")
+    use_cache: Flag = key(False, "keep keys and values; of no use in training")
     max_memory_usage: Fraction = key(0.9, "share of the device's memory that may be used")
     batch_size_auto_adjust: Flag = key(True, "halve a batch that does not fit")
     min_batch_size: Positive = key(1, "but not below this")
@@ -99,10 +95,72 @@ class ModelsSection(Strict):
     memory_optimization: dict[str, MemoryOptimization] = key(None, "settings by family", factory=dict)
 
 
-class Registry(Strict):
-    """A registry file: `models:` and a list of entries."""
-
-    models: list[RegistryEntry] = Field(default_factory=list)
+S = TypeVar("S", bound=Strict)
 
 
-__all__ = ["DEVICES", "TASKS", "ModelsSection", "Registry", "RegistryEntry", "fold"]
+def check(cls: type[S], value: Any, where: str) -> S:
+    """Parse a value as a registry section. Raises UserError naming the path of what is wrong in it."""
+    try:
+        return cls.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([where, *(str(part) for part in first["loc"] if "[" not in str(part))])
+        if first["type"] != "extra_forbidden":
+            raise UserError(f"{path}: {message_of(first)}.") from None
+        known = _keys_at(cls, [str(part) for part in first["loc"][:-1]])
+        raise UserError(f"Unknown key {path}.{nearest(first['loc'][-1], known)}") from None
+
+
+def read_models(value: Any) -> Any:
+    """The `models:` of a run: a list of names or entries, or a section that describes and selects models."""
+    try:
+        if isinstance(value, dict):
+            return check(ModelsSection, value, "models")
+        if isinstance(value, list):
+            return [
+                check(RegistryEntry, item, f"models[{index}]") if isinstance(item, dict) else item
+                for index, item in enumerate(value)
+            ]
+    except UserError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+    if value is None or isinstance(value, ModelsSection):
+        return value
+    raise ValueError(f"expected a list of models, got {shown(value)}")
+
+
+Models = Annotated[list[RegistryEntry | Text] | ModelsSection | None, BeforeValidator(read_models)]
+
+
+def parse_registry(text: str, name: str) -> list[RegistryEntry]:
+    """The entries of a registry: `models:` with a list, a bare list, or one entry. Raises UserError, with the line."""
+    value, lines = parse_any(text, name)
+    prefix: tuple[str, ...] = ()
+    if isinstance(value, dict) and "models" in value:
+        if extra := [word for word in value if word != "models"]:
+            raise UserError(f"{name}, line {lines[(extra[0],)]}: unknown key {extra[0]} beside `models`.")
+        value, prefix = value["models"], ("models",)
+    if isinstance(value, dict):
+        return [check(RegistryEntry, value, name)]
+    if not isinstance(value, list):
+        raise UserError(f"{name}: expected a list of models, got {shown(value)}.")
+    return [check(RegistryEntry, item, _place(name, lines, prefix, index)) for index, item in enumerate(value)]
+
+
+def _place(name: str, lines: Lines, prefix: tuple[str, ...], index: int) -> str:
+    below = [line for path, line in lines.items() if path[: len(prefix) + 1] == (*prefix, str(index))]
+    return f"{name}, line {min(below)}: entry {index + 1}" if below else f"{name}: entry {index + 1}"
+
+
+def _keys_at(cls: type[Strict], location: list[str]) -> list[str]:
+    """The keys of the section at a location: through mappings and lists, whose keys are free."""
+    for part in location:
+        field = cls.model_fields.get(part)
+        found = _sections_in(field.annotation) if field else []
+        cls = found[0] if found else cls
+    return list(cls.model_fields)
+
+
+def _sections_in(annotation: Any) -> list[type[Strict]]:
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        return [annotation]
+    return [section for argument in getattr(annotation, "__args__", ()) for section in _sections_in(argument)]

@@ -1,17 +1,17 @@
 """One spelling for every setting: the table of all others, and the merging of sections that meet.
 
-This is the only place that knows another spelling. A rule whose key ends in `.*` moves a whole section; any other rule moves
+This is the only place that knows another spelling. A rule that ends in `.*` moves a whole section; any other rule moves
 one value, so `trainer.optimizer: AdamW` becomes `trainer.optimizer.name`, while a mapping there keeps its keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import UserError, notice
 from .fields import DEVICES, TASKS, fold
+from .layers import Layer, Origin, overlap
 from .schema_run import FREE_FORM, SECTIONS, Path
 
 RENAME = {
@@ -38,13 +38,15 @@ RENAME = {
     "model.ffn.name": "model.ffn.ffn_type",
     "model.attn": "model.attn.attn_type",
     "model.attn.name": "model.attn.attn_type",
-    # core model document: the trainer
+    # core model document: trainer and paths
     "trainer.dataset": "dataset.name",
     "trainer.eval.*": "evaluation.*",
     "trainer.eval_interval": "evaluation.interval",
     "trainer.optimizer": "trainer.optimizer.name",
     "trainer.optimizer.optimizer_name": "trainer.optimizer.name",
     "trainer.optimizer_name": "trainer.optimizer.name",
+    "trainer.loss_fn.name": "trainer.loss_fn",
+    "trainer.loss_fn.mask_ratio": "trainer.mask_ratio",
     "general.paths.output_dir": "output.output_dir",
     # fine-tuning document
     "training.*": "trainer.*",
@@ -62,39 +64,27 @@ RENAME = {
     "evaluation.eval_strategy": "evaluation.strategy",
     # GPT-2 document
     "trainer.num_epochs": "trainer.epochs",
-    "trainer.max_length": "trainer.max_seq_length",
     "trainer.learning_rates": "trainer.optimizer.lr",
     "trainer.save_steps": "trainer.checkpoint_interval",
     "trainer.correct_bias": "trainer.optimizer.correct_bias",
+    "trainer.max_length": "trainer.max_seq_length",
+    "model.name": "output.run_name",
+    "model.pretrained_model": "model.base_model",
+    "model.max_length": "trainer.max_seq_length",
+    "model.batch_size": "trainer.batch_size",
+    "model.learning_rate": "trainer.optimizer.lr",
     # model guide
     "fine_tuning.lora.rank": "fine_tuning.lora.r",
 }
 
-# Settings that documents give in several places with several values: the first section that speaks wins, and it is said.
-PRECEDENCE = {("evaluation", "interval"): ("evaluation", "output", "trainer")}
+# Settings that documents give in several places with several values: the first section that speaks wins, with a notice.
+PRECEDENCE: dict[Path, tuple[str, ...]] = {("evaluation", "interval"): ("evaluation", "output", "trainer")}
 
 _CHOICE_WORDS = {fold(name): name for name in (*DEVICES, *TASKS)}
-_EXACT = {tuple(old.split(".")): tuple(new.split(".")) for old, new in RENAME.items() if not old.endswith(".*")}
-_WHOLE = {tuple(old.split(".")[:-1]): tuple(new.split(".")[:-1]) for old, new in RENAME.items() if old.endswith(".*")}
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a setting was written: `training.learning_rate`, `run.yaml, line 12`."""
-
-    written: str
-    place: str
-
-    def __str__(self) -> str:
-        return f"{self.written} ({self.place})"
-
-
-@dataclass
-class Layer:
-    """Settings of one source (file, profile, command line) by canonical path, and where each was written."""
-
-    values: dict[Path, Any] = field(default_factory=dict)
-    origins: dict[Path, Origin] = field(default_factory=dict)
+_VALUE_RULES = {tuple(old.split(".")): tuple(new.split(".")) for old, new in RENAME.items() if old[-2:] != ".*"}
+SECTION_RULES = {
+    tuple(old[:-2].split(".")): tuple(new[:-2].split(".")) for old, new in RENAME.items() if old[-2:] == ".*"
+}
 
 
 def split_choice(path: Path) -> tuple[Path, Path]:
@@ -108,21 +98,9 @@ def split_choice(path: Path) -> tuple[Path, Path]:
 def canonical_path(path: Path) -> Path:
     """The one spelling of a path. Unknown paths stay as they are."""
     path, choice = split_choice(path)
-    while (step := _EXACT.get(path) or _moved(path)) != path:
+    while (step := _VALUE_RULES.get(path) or _moved(path)) != path:
         path = step
     return path + tuple(_CHOICE_WORDS[fold(word)] for word in choice)
-
-
-def _moved(path: Path) -> Path:
-    """A path after the longest rule for a whole section that it falls under."""
-    for length in range(len(path) - 1, 0, -1):
-        if path[:length] in _WHOLE:
-            return _WHOLE[path[:length]] + path[length:]
-    return path
-
-
-def _is_section(path: Path) -> bool:
-    return path in _WHOLE or path in SECTIONS or _moved(path) in SECTIONS
 
 
 def canonical(raw: dict[str, Any], place: Callable[[Path], str], prefix: Path = ()) -> Layer:
@@ -134,13 +112,33 @@ def canonical(raw: dict[str, Any], place: Callable[[Path], str], prefix: Path = 
     for written, value in _leaves(raw, ()):
         if value is None and _is_section(written):
             continue  # `trainer:` with nothing below it
-        path = canonical_path(written)
         origin = Origin(".".join(prefix + written), place(prefix + written))
-        _insert(layer, path, value, origin)
+        _insert(layer, canonical_path(written), value, origin, written)
     return layer
 
 
-def _leaves(raw: dict[str, Any], prefix: Path) -> Any:
+def spellings(path: Path) -> list[str]:
+    """Every other way to write a canonical path, for documentation and near-name hints."""
+    found = [old for old in _VALUE_RULES if canonical_path(old) == path]
+    for old, new in SECTION_RULES.items():
+        found += [old + known[len(new) :] for known in (path, *found) if known[: len(new)] == new]
+    names = [".".join(other) for other in found if other != path and canonical_path(other) == path]
+    return list(dict.fromkeys(names))
+
+
+def _moved(path: Path) -> Path:
+    """A path after the longest rule for a whole section that it falls under."""
+    for length in range(len(path) - 1, 0, -1):
+        if path[:length] in SECTION_RULES:
+            return SECTION_RULES[path[:length]] + path[length:]
+    return path
+
+
+def _is_section(path: Path) -> bool:
+    return path in SECTION_RULES or path in SECTIONS or _moved(path) in SECTIONS
+
+
+def _leaves(raw: dict[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
     for name, value in raw.items():
         path = (*prefix, name)
         if isinstance(value, dict) and canonical_path(path) not in FREE_FORM:
@@ -149,40 +147,35 @@ def _leaves(raw: dict[str, Any], prefix: Path) -> Any:
             yield path, value
 
 
-def _insert(layer: Layer, path: Path, value: Any, origin: Origin) -> None:
-    for other in list(layer.values):
-        shorter = min(len(path), len(other))
-        if path[:shorter] != other[:shorter]:
-            continue
+def _insert(layer: Layer, path: Path, value: Any, origin: Origin, written: Path) -> None:
+    for other in [known for known in layer.values if overlap(known, path)]:
         before = layer.origins[other]
-        if path == other and layer.values[other] == value:
+        if path == other and _same(layer.values[other], value):
             return
-        if path in PRECEDENCE and other == path:
+        if path == other and path in PRECEDENCE:
             order = PRECEDENCE[path]
-            here, there = (order.index(_section(place.written)) for place in (origin, before))
+            old = tuple(before.written.split("."))[len(origin.written.split(".")) - len(written) :]
+            here, there = order.index(_section(written)), order.index(_section(old))
             if here != there:
                 winner, loser = (origin, before) if here < there else (before, origin)
-                notice(f"{winner} is used, {loser} is not: the first of {', '.join(order)} wins.")
+                notice(f"{winner} is used and {loser} is not: of {', '.join(order)} the first that speaks wins.")
                 if winner is origin:
-                    layer.values[path], layer.origins[path] = value, origin
+                    layer.put(path, value, origin)
                 return
         raise UserError(f"{before} and {origin} give the same setting two values: keep one of them.")
-    layer.values[path], layer.origins[path] = value, origin
+    layer.put(path, value, origin)
 
 
-def _section(written: str) -> str:
-    """The canonical section in which a path was written, without the profile around it."""
-    parts = written.split(".")
-    parts = parts[2:] if parts[0] == "profiles" else parts
-    return {"training": "trainer"}.get(parts[0], parts[0]) if parts[:2] != ["trainer", "eval"] else "evaluation"
+def _section(written: Path) -> str:
+    """The section in which a path was written, in its one spelling."""
+    return SECTION_RULES.get(written[:2], SECTION_RULES.get(written[:1], written))[0]
 
 
-def spellings(path: Path) -> list[str]:
-    """Every other way to write a canonical path, for documentation and near-name hints."""
-    found = [".".join(old) for old in _EXACT if canonical_path(old) == path]
-    moved = []
-    for old, new in _WHOLE.items():
-        for known in (path, *(tuple(text.split(".")) for text in found)):
-            if known[: len(new)] == new and canonical_path(other := old + known[len(new) :]) == path:
-                moved.append(".".join(other))
-    return [text for text in dict.fromkeys((*found, *moved)) if text != ".".join(path)]
+def _same(one: Any, other: Any) -> bool:
+    """Equal, or two spellings of one word or number: `AdamW` and `adamw`, `3e-4` and 0.0003."""
+    if isinstance(one, bool) or isinstance(other, bool) or None in (one, other):
+        return one is other
+    try:
+        return float(one) == float(other)
+    except (TypeError, ValueError):
+        return fold(one) == fold(other) if isinstance(one, str) and isinstance(other, str) else one == other

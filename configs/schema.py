@@ -1,6 +1,6 @@
 """What a YAML may say (RunConfig and its sections) and how to read one (load_config)."""
 
-from .resolve import load_config
+from .resolve import load_config, parse_config
 from .schema_data import Dataset, Preprocessing
 from .schema_evaluation import Evaluation
 from .schema_fine_tuning import FineTuning, Lora, Quantization, Spectrum
@@ -31,4 +31,5 @@ __all__ = [
     "Spectrum",
     "Trainer",
     "load_config",
+    "parse_config",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .fields import WHOLE, WORD, Dropout, Flag, Fraction, Natural, Positive, PositiveNumber, Section, Text, key, spelled
+from .fields import WHOLE, WORD, Flag, Fraction, Natural, Positive, PositiveNumber, Section, Share, Text, key, spelled
 
 
 class Lora(Section):
@@ -12,7 +12,7 @@ class Lora(Section):
 
     r: Positive = key(16, "rank of the adapters")
     alpha: PositiveNumber = key(32.0, "their scale is alpha / r")
-    dropout: Dropout = key(0.05, "dropout on the adapters' input")
+    dropout: Share = key(0.05, "dropout on the adapters' input")
     target_modules: list[Text] | Text | None = key(
         None, "linear layers that get an adapter, in the checkpoint's own names; default: the registry entry's"
     )

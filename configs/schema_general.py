@@ -28,9 +28,13 @@ class Logging(Section):
 class Paths(Section):
     """Parts of the output folder that may lie elsewhere."""
 
-    data_dir: Text | None = key(None, "tokenised corpora and trained tokenizers; default: <output_dir>/cache")
-    checkpoint_dir: Text | None = key(None, "checkpoints; default: train/weights in the run's folder")
-    eval_dir: Text | None = key(None, "evaluation files; default: test in the run's folder")
+    data_dir: Text | None = key(
+        None, "tokenised corpora and trained tokenizers; default: $GROUNDUP_CACHE, else ~/.cache/groundup"
+    )
+    checkpoint_dir: Text | None = key(
+        None, "checkpoints, in <checkpoint_dir>/<model>/<timestamp>; default: train/weights in the run's folder"
+    )
+    eval_dir: Text | None = key(None, "results on held-out text; default: test in the run's folder")
 
 
 class General(Section):
@@ -38,9 +42,6 @@ class General(Section):
 
     seed: Whole = key(1337, "of weights, data order and dropout")
     device: Text = key("auto", "`auto` (cuda, then mps, then cpu), `cuda`, `cuda:1`, `mps` or `cpu`")
-    test_mode: Flag = key(
-        False, "a few steps on little data, to see that everything runs (also --test-mode, EMOBENCH_TEST_MODE=1)"
-    )
     logging: Logging = key(None, "who else is told", factory=Logging)
     paths: Paths = key(None, "parts of the output folder that lie elsewhere", factory=Paths)
 

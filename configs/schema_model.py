@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from .fields import (
     WORD,
-    Dropout,
     Flag,
+    FlagOrAuto,
     Natural,
     Positive,
     PositiveNumber,
     Section,
+    Share,
     Text,
     key,
     spelled,
@@ -22,7 +23,7 @@ Normalization = Annotated[
 ]
 Activation = Annotated[
     Literal["gelu", "gelu_tanh", "relu", "leakyrelu", "tanh", "sigmoid", "silu", "none"],
-    spelled(leaky_relu="leakyrelu", gelu_new="gelu_tanh", gelu_pytorch_tanh="gelu_tanh", no="none"),
+    spelled(leaky_relu="leakyrelu", gelu_new="gelu_tanh", gelu_pytorch_tanh="gelu_tanh", linear="none", no="none"),
 ]
 
 
@@ -31,15 +32,15 @@ class FeedForward(Section):
 
     ffn_type: Annotated[Literal["generic", "silu_ffn"], WORD] = key(
         None,
-        "`generic`: two linear layers with an activation between; `silu_ffn`: the SiLU of one linear layer gates another",
+        "`generic`: two linear layers, an activation between; `silu_ffn`: the SiLU of one linear layer gates another",
         required=True,
     )
     ffn_dim: Positive = key(None, "width between the two linear layers, commonly 4 x hidden_dim", required=True)
     bias: Flag = key(False, "biases in the feed-forward's linear layers")
-    ffn_dropout: Dropout = key(0.0, "dropout at the beginning of the feed-forward, on its normalised input")
+    ffn_dropout: Share = key(0.0, "dropout at the beginning of the feed-forward, on its normalised input")
     activation: Activation = key(
         "gelu",
-        "activation of a `generic` feed-forward; `gelu` is exact, `gelu_tanh` GPT-2's approximation; silu_ffn has its own",
+        "activation of a `generic` feed-forward; `gelu` is exact, `gelu_tanh` GPT-2's approximation",
     )
     normalization: Normalization = key("rms_norm", "norm before the feed-forward")
 
@@ -57,8 +58,8 @@ class Attention(Section):
         None, "number of query heads, a multiple of num_kv_heads (grouped-query attention); default: num_kv_heads"
     )
     bias: Flag = key(False, "biases in the attention's linear layers")
-    attn_dropout: Dropout = key(0.0, "dropout at the beginning of the attention, on its normalised input")
-    attn_probs_dropout: Dropout = key(0.0, "dropout on the attention probabilities, as in GPT-2")
+    attn_dropout: Share = key(0.0, "dropout at the beginning of the attention, on its normalised input")
+    attn_probs_dropout: Share = key(0.0, "dropout on the attention probabilities, as in GPT-2")
     normalization: Normalization = key("rms_norm", "norm before the attention")
 
 
@@ -67,14 +68,12 @@ class Initialization(Section):
 
     name: Annotated[Literal["xavier", "kaiming", "gpt2", "none"], spelled(gpt_2="gpt2", no="none")] = key(
         "kaiming",
-        "`xavier`, `kaiming`, `gpt2` (normal 0.02, the projections into the residual stream scaled by 1/sqrt(2 x layers)) "
-        "or `none` (as PyTorch leaves them)",
+        "`xavier`, `kaiming`, `gpt2` (normal 0.02, less for projections into the residual stream in deep models) or "
+        "`none` (as PyTorch leaves them)",
     )
     gain: PositiveNumber = key(1.0, "factor of the xavier initialisation")
     mode: Annotated[Literal["fan_in", "fan_out"], WORD] = key("fan_in", "which width the kaiming initialisation keeps")
-    nonlinearity: Annotated[
-        Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "gelu", "silu"], spelled(leakyrelu="leaky_relu")
-    ] = key("gelu", "what kaiming's gain is taken from; sqrt(2) for gelu and silu")
+    nonlinearity: Activation = key("gelu", "what kaiming's gain is taken from; sqrt(2) for gelu and silu")
 
 
 class Model(Section):
@@ -96,12 +95,12 @@ class Model(Section):
     freeze_core: Flag | None = key(
         None, "keep the core's weights as they are; default: true under hf_core, unknown elsewhere"
     )
-    residual_dropout: Dropout = key(0.0, "dropout on what attention and feed-forward add to the residual stream")
+    residual_dropout: Share = key(0.0, "dropout on what attention and feed-forward add to the residual stream")
     norm_bias: Flag = key(True, "the bias of layer_norm itself (`bias` elsewhere speaks of linear layers)")
 
     embedding_model_type: Annotated[Literal["generic"], WORD] = key("generic", "a learned embedding for each token")
     embedding_weight_tying: Flag = key(True, "one matrix for the embedding and the language-model head")
-    embedding_dropout: Dropout = key(0.0, "dropout on the embedded input")
+    embedding_dropout: Share = key(0.0, "dropout on the embedded input")
     positional_encoding_type: Annotated[Literal["learned", "sincos", "rope", "none"], spelled(no="none")] = key(
         None,
         "`learned` or `sincos` (added to the embeddings), `rope` (rotates queries and keys) or `none`",
@@ -114,7 +113,7 @@ class Model(Section):
     )
     lm_head_normalization: Normalization = key("rms_norm", "norm before the head")
     lm_head_bias: Flag = key(False, "a bias in the head")
-    lm_head_dropout: Dropout = key(0.0, "dropout before the head")
+    lm_head_dropout: Share = key(0.0, "dropout before the head")
     model_shell_type: Annotated[Literal["standard"], WORD] = key("standard", "embedder, core and head as one model")
     initialization_fn: Initialization = key(None, "how new weights are drawn", factory=Initialization)
 
@@ -146,7 +145,7 @@ class Model(Section):
     trust_remote_code: Flag = key(
         False, "run Python code that comes with a checkpoint: refused, every model here is native"
     )
-    use_flash_attention: Flag | Annotated[Literal["auto"], WORD] = key(
+    use_flash_attention: FlagOrAuto = key(
         "auto", "`auto`: wherever the mask allows it; true: an error where it never can; false: not at all"
     )
     use_liger_kernels: Flag = key(False, "fused kernels for norm, rope, feed-forward and loss")

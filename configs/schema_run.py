@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from .fields import Section, Strict, Text, key
-from .registry import ModelsSection, RegistryEntry
+from .fields import Section, Strict, key
+from .registry import Models
 from .schema_data import Dataset
 from .schema_evaluation import Evaluation
 from .schema_fine_tuning import FineTuning
@@ -29,9 +29,7 @@ class RunConfig(Strict):
     distributed: Distributed = key(None, "more than one process", factory=Distributed)
     output: Output = key(None, "where results go", factory=Output)
     general: General = key(None, "seed, device, logging, paths", factory=General)
-    models: list[RegistryEntry | Text] | ModelsSection | None = key(
-        None, "several models, trained one after another: a list of names, or entries of a registry"
-    )
+    models: Models = key(None, "several models, trained one after another: a list of names, or entries of a registry")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that matter to this run, as plain values; `load_config` reads them back to an equal run."""

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from .fields import (
     WORD,
-    Dropout,
     Flag,
     Fraction,
     Natural,
@@ -14,6 +13,7 @@ from .fields import (
     Positive,
     PositiveNumber,
     Section,
+    Share,
     key,
     spelled,
 )
@@ -28,8 +28,8 @@ class Optimizer(Section):
     lr: NaturalNumber = key(6e-4, "highest learning rate, reached after warmup")
     min_lr: NaturalNumber = key(6e-6, "learning rate at the end of the decay")
     weight_decay: NaturalNumber = key(0.01, "decay of matrices; biases and norms are not decayed")
-    beta1: Dropout = key(0.9, "decay of the mean of the gradients")
-    beta2: Dropout = key(0.999, "decay of the mean of the squared gradients")
+    beta1: Share = key(0.9, "decay of the mean of the gradients")
+    beta2: Share = key(0.999, "decay of the mean of the squared gradients")
     eps: PositiveNumber = key(1e-8, "added to the denominator")
     grad_clip: NaturalNumber = key(1.0, "the gradient's norm is cut to this; 0: never")
     correct_bias: Flag = key(True, "AdamW's bias correction; false as in the GPT-2 document's optimizer")
@@ -39,8 +39,8 @@ class DropoutSchedule(Section):
     """A dropout rate that moves with the steps and replaces the model's fixed rates."""
 
     name: Annotated[Literal["constant", "linear", "triangle"], WORD] = key("linear", "shape of the curve")
-    start: Dropout = key(0.0, "rate at start_iter")
-    end: Dropout = key(0.0, "rate at end_iter; for `triangle` the rate at the peaks")
+    start: Share = key(0.0, "rate at start_iter")
+    end: Share = key(0.0, "rate at end_iter; for `triangle` the rate at the peaks")
     start_iter: Natural = key(0, "step at which the curve begins; before it the rate is `start`")
     end_iter: Natural | None = key(None, "step at which the curve ends; default: the last step")
     cycles: Positive = key(1, "`triangle`: how many times it rises and falls")
@@ -86,11 +86,11 @@ class Trainer(Section):
     loss_fn: Annotated[Literal["cross_entropy", "next_token_mlm"], WORD] = key(
         None,
         "`cross_entropy` of the next token, or `next_token_mlm`: random input tokens are masked and the position before "
-        "each predicts it, loss on those only (arXiv 2404.05961)",
+        "each predicts it, with loss on those only (arXiv 2404.05961)",
         required=True,
     )
     mask_ratio: Fraction = key(0.15, "`next_token_mlm`: share of the input tokens that is masked")
-    label_smoothing: Dropout = key(0.0, "share of the target's probability that is spread over the vocabulary")
+    label_smoothing: Share = key(0.0, "share of the target's probability that is spread over the vocabulary")
     loss_chunk_tokens: Natural | None = key(
         None, "tokens whose logits exist at once; null: chosen so that they stay small, 0: all of them"
     )

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Iterable
 from functools import cache
 
-from .fields import DEVICES, TASKS
-from .rename import Layer, spellings, split_choice
-from .schema_run import FIELDS, FREE_FORM, SECTIONS, Path
+from .fields import DEVICES, TASKS, shown
+from .layers import Layer
+from .rename import spellings, split_choice
+from .schema_run import FIELDS, FREE_FORM, SECTIONS
 
 
-def problems(layer: Layer) -> list[str]:
+def unknown_keys(layer: Layer) -> list[str]:
     """One sentence for each key of a layer that no document knows."""
     found = []
     for path, origin in layer.origins.items():
@@ -19,7 +20,7 @@ def problems(layer: Layer) -> list[str]:
         if base in FIELDS:
             continue
         if base in SECTIONS:
-            found.append(f"{origin}: expected a mapping of keys, got {layer.values[path]!r}.")
+            found.append(f"{origin}: expected a mapping of keys, got {shown(layer.values[path])}.")
             continue
         holder = next((base[:end] for end in range(len(base) - 1, 0, -1) if base[:end] in FIELDS), None)
         if holder is not None and holder not in FREE_FORM:
@@ -67,8 +68,3 @@ def nearest_key(written: str, known: Iterable[str]) -> str | None:
         return max(same_word, key=lambda key: difflib.SequenceMatcher(None, written, key).ratio())
     close = difflib.get_close_matches(written, known, n=1, cutoff=0.7)
     return close[0] if close else None
-
-
-def describe(path: Path) -> str:
-    """A canonical path as it is written."""
-    return ".".join(path)
