@@ -13,52 +13,68 @@ from .norms import build_norm
 from .rope import RopeTables, apply_rope
 
 
-class Attention(nn.Module):
-    """out( softmax( q k^T * scale + mask ) v ). q, k, v are three Linears, so adapters and quantisers see plain ones."""
+class Projections(nn.Module):
+    """What every attention is made of: four Linears, their heads, and dropout on the probabilities.
+
+    q, k and v stay three Linears, so that adapters, quantisers and parameter choosers see plain ones.
+    """
 
     def __init__(self, config: ModelConfig, out: nn.Linear | None = None) -> None:
         """`out` is given where layers share their output projection."""
         super().__init__()
         C, H, G, D = config.d_model, config.n_heads, config.n_kv_heads, config.head_dim
-        self.head_dim, self.groups = D, H // G
-        self.causal, self.scale, self.softcap = config.causal, config.attn_scale, config.attn_softcap
+        self.head_dim, self.scale = D, config.attn_scale
         self.q = nn.Linear(C, H * D, bias=config.qkv_bias)
         self.k = nn.Linear(C, G * D, bias=config.qkv_bias)
         self.v = nn.Linear(C, G * D, bias=config.qkv_bias)
-        self.out = out or nn.Linear(H * D, C, bias=config.out_bias)
-        self.q_norm = build_norm(config, D) if config.qk_norm else None
-        self.k_norm = build_norm(config, D) if config.qk_norm else None
+        self.out = out or output_projection(config)
         self.probs_dropout = Dropout(config, "attn_probs_dropout")
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(B, T, n * D) -> (B, n, T, D)"""
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def join_heads(self, y: Tensor) -> Tensor:
+        """(B, H, T, D) -> (B, T, C)"""
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class Attention(Projections):
+    """out( softmax( q k^T * scale + mask ) v )"""
+
+    def __init__(self, config: ModelConfig, out: nn.Linear | None = None) -> None:
+        super().__init__(config, out)
+        self.groups = config.n_heads // config.n_kv_heads  # query heads to each key head
+        self.causal, self.softcap = config.causal, config.attn_softcap
+        self.q_norm = build_norm(config, config.head_dim) if config.qk_norm else None
+        self.k_norm = build_norm(config, config.head_dim) if config.qk_norm else None
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, rope: RopeTables | None = None, cache: LayerCache | None = None
     ) -> Tensor:
         """x (B, T, C), mask (1 or B, 1, T, S) or None: see masks.py -> (B, T, C)"""
-        q, k, v = self.project(x, rope)  # (B, H, T, D), (B, G, T, D) twice
+        q, k = self.queries_and_keys(x, rope)  # (B, H, T, D), (B, G, T, D)
+        v = self.split_heads(self.v(x))  # (B, G, T, D)
         if cache is not None:
             k, v = cache.append(k, v)  # (B, G, S, D)
-        y = self.attend(q, k, v, mask)  # (B, H, T, D)
-        return self.out(y.transpose(1, 2).flatten(2))  # (B, T, C)
+        return self.join_heads(self.attend(q, k, v, mask))
 
     def maps(self, x: Tensor, mask: Tensor | None, rope: RopeTables | None) -> Tensor:
-        """x (B, T, C) -> the probabilities forward() uses, (B, H, T, T) in fp32"""
-        q, k, _ = self.project(x, rope)
-        return self.probabilities(q, k, mask)
+        """x (B, T, C) -> the probabilities that forward() takes v by, (B, H, T, T) in fp32"""
+        return self.probabilities(*self.queries_and_keys(x, rope), mask)
 
-    def project(self, x: Tensor, rope: RopeTables | None) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, T, C) -> q (B, H, T, D), k and v (B, G, T, D)"""
-        q, k, v = self.split_heads(self.q(x)), self.split_heads(self.k(x)), self.split_heads(self.v(x))
+    def queries_and_keys(self, x: Tensor, rope: RopeTables | None) -> tuple[Tensor, Tensor]:
+        """x (B, T, C) -> q (B, H, T, D), k (B, G, T, D), normed and turned"""
+        q, k = self.split_heads(self.q(x)), self.split_heads(self.k(x))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        if rope is not None:
-            q, k = apply_rope(q, rope), apply_rope(k, rope)
-        return q, k, v
+        return (q, k) if rope is None else (apply_rope(q, rope), apply_rope(k, rope))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """q (B, H, T, D), k and v (B, G, S, D) -> (B, H, T, D)"""
-        if self.softcap is not None:  # which no fused kernel of torch knows
-            probs = self.probs_dropout(self.probabilities(q, k, mask)).to(v.dtype)  # (B, H, T, S)
-            return probs @ self.repeat_heads(v)
+        if self.softcap is not None:  # no fused kernel of torch's has it
+            probs = self.probs_dropout(self.probabilities(q, k, mask))  # (B, H, T, S)
+            return probs.to(v.dtype) @ self.repeat_heads(v)
         return F.scaled_dot_product_attention(
             q,
             k,
@@ -71,25 +87,25 @@ class Attention(nn.Module):
         )
 
     def probabilities(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-        """q (B, H, T, D), k (B, G, S, D) -> (B, H, T, S) in fp32, each row summing to 1: attend(), spelt out."""
+        """q (B, H, T, D), k (B, G, S, D) -> (B, H, T, S) in fp32, rows that sum to 1"""
         scores = q @ self.repeat_heads(k).mT * self.scale  # (B, H, T, S)
         if self.softcap is not None:
             scores = self.softcap * torch.tanh(scores / self.softcap)
         if self.is_causal(q, mask):
-            T = q.shape[2]
-            mask = torch.ones(T, T, dtype=torch.bool, device=q.device).tril()
+            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
         return scores.softmax(-1, dtype=torch.float32)
 
     def is_causal(self, q: Tensor, mask: Tensor | None) -> bool:
-        """Whether no mask means a triangle: a single query sees every key there is."""
+        """Whether no mask means a triangle: a single query comes last and sees every key."""
         return self.causal and mask is None and q.shape[2] > 1
-
-    def split_heads(self, x: Tensor) -> Tensor:
-        """(B, T, n * D) -> (B, n, T, D)"""
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def repeat_heads(self, x: Tensor) -> Tensor:
         """(B, G, S, D) -> (B, H, S, D)"""
         return x if self.groups == 1 else x.repeat_interleave(self.groups, 1)
+
+
+def output_projection(config: ModelConfig) -> nn.Linear:
+    """(..., H * D) -> (..., C)"""
+    return nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=config.out_bias)

@@ -12,6 +12,8 @@ Each sub-layer f (attention, then feed-forward) has three places where a norm ca
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from torch import Tensor, nn
 
 from .attention import Attention
@@ -24,46 +26,47 @@ from .norms import build_norm
 from .rope import RopeTables
 
 Position = RopeTables | RelativePositions | None
+SubLayer = TypeVar("SubLayer", bound=nn.Module)
 
 
-class Residual(nn.Module):
-    """norm_sum( x + dropout( norm_out( f( dropout( norm_in(x) ) ) ) ) ), norms that are not in norm_slots left out."""
+class Residual(nn.Module, Generic[SubLayer]):
+    """norm_sum( x + dropout( norm_out( f( dropout( norm_in(x) ) ) ) ) ), without the norms not in norm_slots."""
 
-    def __init__(self, config: ModelConfig, f: nn.Module, norm: Norm, input_dropout: str) -> None:
+    def __init__(self, config: ModelConfig, f: SubLayer, norm: Norm, input_dropout: str) -> None:
         super().__init__()
 
-        def slot(name: NormSlot) -> nn.Module | None:
-            return build_norm(config, config.d_model, norm) if name in config.norm_slots else None
+        def norm_at(slot: NormSlot) -> nn.Module | None:
+            return build_norm(config, config.d_model, norm) if slot in config.norm_slots else None
 
-        self.norm_in, self.norm_out, self.norm_sum = slot("in"), slot("out"), slot("sum")
+        self.norm_in, self.norm_out, self.norm_sum = norm_at("in"), norm_at("out"), norm_at("sum")
         self.f = f
         self.input_dropout = Dropout(config, input_dropout)
         self.residual_dropout = Dropout(config, "residual_dropout")
 
-    def branch(self, x: Tensor, *args: object) -> Tensor:
-        """What is added to x: (B, T, C) -> (B, T, C)"""
+    def branch(self, x: Tensor, *context: object) -> Tensor:
+        """What is added to x (B, T, C); `context` is what else f takes -> (B, T, C)"""
         if self.norm_in is not None:
             x = self.norm_in(x)
-        x = self.f(self.input_dropout(x), *args)
+        x = self.f(self.input_dropout(x), *context)
         if self.norm_out is not None:
             x = self.norm_out(x)
         return self.residual_dropout(x)
 
-    def forward(self, x: Tensor, *args: object) -> Tensor:
+    def forward(self, x: Tensor, *context: object) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        x = x + self.branch(x, *args)
+        x = x + self.branch(x, *context)
         return x if self.norm_sum is None else self.norm_sum(x)
 
 
 class Block(nn.Module):
-    """x -> ffn( attn(x) ), both residual; or both of the same x when parallel."""
+    """ffn( attn(x) ), both residual; or, parallel, x + attn + ffn of the same x."""
 
     def __init__(self, config: ModelConfig, ffn: FeedForward | None = None, attn_out: nn.Linear | None = None) -> None:
         """`ffn` and `attn_out` are given where layers share them."""
         super().__init__()
-        attention = DisentangledAttention if config.positions == "relative" else Attention
+        kind = DisentangledAttention if config.positions == "relative" else Attention
         self.parallel = config.parallel
-        self.attn = Residual(config, attention(config, attn_out), config.attn_norm, "attn_dropout")
+        self.attn = Residual(config, kind(config, attn_out), config.attn_norm, "attn_dropout")
         self.ffn = Residual(config, ffn or FeedForward(config), config.ffn_norm, "ffn_dropout")
 
     def forward(self, x: Tensor, mask: Tensor | None, position: Position, cache: LayerCache | None = None) -> Tensor:

@@ -108,8 +108,8 @@ def _check_rotated(rope: RopeConfig, head_dim: int) -> None:
     rotated = rope.rotated(head_dim)
     if rotated < 2 or rotated % 2:
         raise UserError(
-            f"positions='rope' rotates pairs: head_dim={head_dim} * fraction={rope.fraction} gives {rotated} dimensions,"
-            " which must be even and at least 2"
+            f"positions='rope' rotates pairs: head_dim={head_dim} * fraction={rope.fraction} gives {rotated} "
+            "dimensions, which must be even and at least 2"
         )
     if rope.scaling is not None and rope.scaling.type == "longrope":
         for field in ("short_factor", "long_factor"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .attention import output_projection
 from .block import Block, Position
 from .cache import KVCache
-from .config import ModelConfig
+from .config import LayerKind, ModelConfig
 from .disentangled import relative_positions
 from .feedforward import FeedForward
 from .masks import build_masks
@@ -26,16 +26,13 @@ class Core(nn.Module):
         self.config = config
         self.gradient_checkpointing = False
         ffn = FeedForward(config) if config.share_ffn else None
-        out = (
-            nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=config.out_bias)
-            if config.share_attn_out
-            else None
-        )
-        self.layers = nn.ModuleList(Block(config, ffn, out) for _ in range(config.n_layers))
+        attn_out = output_projection(config) if config.share_attn_out else None
+        blocks = nn.ModuleList(Block(config, ffn, attn_out) for _ in range(config.n_layers))
+        self.layers = cast("list[Block]", blocks)  # for type checkers, which do not know what a ModuleList holds
         self.norm = build_norm(config, config.d_model, config.head_norm)
-        if config.positions == "relative":
-            self.relative = nn.Embedding(2 * config.relative_buckets, config.d_model)
-            self.relative_norm = build_norm(config, config.d_model)
+        is_relative = config.positions == "relative"
+        self.relative = nn.Embedding(2 * config.relative_buckets, config.d_model) if is_relative else None
+        self.relative_norm = build_norm(config, config.d_model) if is_relative else None
 
     def forward(
         self,
@@ -45,34 +42,30 @@ class Core(nn.Module):
         segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """x (B, T, C), positions (T,) or (B, T), masks as in masks.py -> (B, T, C)"""
-        T, past = x.shape[1], 0 if cache is None else cache.length
-        masks = build_masks(self.config, T, past, x.device, attention_mask, segment_ids)
-        inputs = self.position_inputs(positions, past)
+        """x (B, T, C), positions (T,) or (B, T), the rest as in Model -> (B, T, C)"""
+        past = 0 if cache is None else cache.length
+        masks = build_masks(self.config, x.shape[1], past, x.device, attention_mask, segment_ids)
+        position = self.position_inputs(positions, past)
         for i, layer in enumerate(self.layers):
             kind = self.config.layer_kind(i)
-            layer_cache = None if cache is None else cache.layers[i]
+            inputs = (x, masks[kind], position[kind], None if cache is None else cache.layers[i])
             if self.gradient_checkpointing and self.training:
-                x = cast(Tensor, checkpoint(layer, x, masks[kind], inputs[kind], layer_cache, use_reentrant=False))
+                x = cast(Tensor, checkpoint(layer, *inputs, use_reentrant=False))
             else:
-                x = layer(x, masks[kind], inputs[kind], layer_cache)
+                x = layer(*inputs)
         return x if self.norm is None else self.norm(x)
 
-    def position_inputs(self, positions: Tensor, past: int) -> dict[str, Position]:
-        """What attention needs to know about positions, for each kind of layer."""
-        config = self.config
-        if config.positions == "relative":
+    def position_inputs(self, positions: Tensor, past: int) -> dict[LayerKind, Position]:
+        """What attention must know of positions (T,) or (B, T), for each kind of layer."""
+        config, T = self.config, positions.shape[-1]
+        if self.relative is not None and self.relative_norm is not None:
             table = self.relative_norm(self.relative.weight)  # (2N, C)
-            given = relative_positions(table, positions.shape[-1], config.relative_buckets, config.relative_span)
-            return {"global": given, "local": given}
+            relative = relative_positions(table, T, config.relative_buckets, config.relative_span)
+            return {"global": relative, "local": relative}
         if config.positions != "rope":
             return {"global": None, "local": None}
-        ropes = {"global": config.rope, "local": config.rope_local or config.rope}
-        tables = {}
-        for kind in set(config.layer_pattern):
-            rope = ropes[kind]
-            tables[kind] = rope_tables(rope, config.head_dim, positions, self.text_length(positions, past))
-        return tables
-
-    def text_length(self, positions: Tensor, past: int) -> int:
-        return past + positions.shape[-1]
+        length = past + T if positions.dim() == 1 else None  # rows that differ are measured
+        tables = rope_tables(config.rope, config.head_dim, positions, length)
+        if config.rope_local is None:
+            return {"global": tables, "local": tables}
+        return {"global": tables, "local": rope_tables(config.rope_local, config.head_dim, positions, length)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import nn
 
 from .config import ModelConfig
@@ -12,4 +15,16 @@ class Dropout(nn.Dropout):
 
     def __init__(self, config: ModelConfig, field: str) -> None:
         super().__init__(getattr(config, field))
-        self.field = field  # its name in ModelConfig: what Model.set_dropout goes by
+        self.field = field  # its name in ModelConfig, which Model.set_dropout goes by
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; afterwards each module is in the mode it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -6,9 +6,9 @@
     kaiming  Linears N(0, gain / sqrt(fan)), the gain that of `init_nonlinearity`       arXiv 1502.01852
     none     what torch's modules start with: Linears U(+-1 / sqrt(fan_in)), biases too, embeddings N(0, 1)
 
-Under xavier and kaiming embeddings are N(0, init_std) as under gpt2: an embedding is a table, not a matmul, and tied to
-the head a fan of 50,000 rows, or of d_model with a gain, would spoil the first loss. One-dimensional weights (norms) keep
-their ones, and biases are 0.
+Under xavier and kaiming embeddings are N(0, init_std), as under gpt2: an embedding is looked up, not multiplied by, and
+where it is tied to the head a gain over its fan would spoil the first loss. In all but none biases are 0; norms always
+start as the identity, since a weight of one dimension has no fan.
 """
 
 from __future__ import annotations
@@ -17,24 +17,37 @@ import math
 
 from torch import nn
 
-from .config import ModelConfig
-from .core import Core
+from .block import Block
+from .config import Activation, ModelConfig
+
+# What keeps the variance through each nonlinearity: torch's calculate_gain, which knows neither gelu nor silu.
+GAINS: dict[Activation, float] = {
+    "gelu": math.sqrt(2),
+    "gelu_tanh": math.sqrt(2),
+    "silu": math.sqrt(2),
+    "relu": math.sqrt(2),
+    "leakyrelu": math.sqrt(2 / (1 + 0.01**2)),
+    "tanh": 5 / 3,
+    "sigmoid": 1.0,
+    "none": 1.0,
+}
 
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
     """Fill every weight of `model` in place, from torch's global generator."""
     if config.init == "none":
         return
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    residual = {linear for block in blocks for linear in (block.attn.f.out, block.ffn.f.down)}
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    residual = {id(linear) for linear in residual_projections(model)}
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=config.init_std)
         elif isinstance(module, nn.Linear):
             if module.weight not in tables:  # a tied head is its embedding
-                nn.init.normal_(module.weight, std=linear_std(module, config, id(module) in residual))
+                nn.init.normal_(module.weight, std=linear_std(module, config, module in residual))
             if module.bias is not None:
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def linear_std(linear: nn.Linear, config: ModelConfig, is_residual: bool) -> float:
@@ -43,17 +56,5 @@ def linear_std(linear: nn.Linear, config: ModelConfig, is_residual: bool) -> flo
     if config.init == "xavier":
         return config.init_gain * math.sqrt(2 / (fan_in + fan_out))
     if config.init == "kaiming":
-        return gain(config.init_nonlinearity) / math.sqrt(fan_in if config.init_mode == "fan_in" else fan_out)
+        return GAINS[config.init_nonlinearity] / math.sqrt(fan_in if config.init_mode == "fan_in" else fan_out)
     return config.init_std / math.sqrt(2 * config.n_layers) if is_residual else config.init_std
-
-
-def gain(nonlinearity: str) -> float:
-    """What keeps the variance of activations through a nonlinearity; torch's, and sqrt(2) for gelu and silu."""
-    known = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu", "leakyrelu": "leaky_relu", "none": "linear"}
-    return nn.init.calculate_gain(known[nonlinearity]) if nonlinearity in known else math.sqrt(2)
-
-
-def residual_projections(model: nn.Module) -> list[nn.Linear]:
-    """The output projections of every attention and feed-forward."""
-    layers = [layer for core in model.modules() if isinstance(core, Core) for layer in core.layers]
-    return [linear for layer in layers for linear in (layer.attn.f.out, layer.ffn.f.down)]

@@ -9,24 +9,26 @@ from ..errors import UserError, nearest
 from .cache import KVCache
 from .config import TASKS, ModelConfig, Task
 from .core import Core
-from .dropout import Dropout
+from .dropout import Dropout, without_dropout
 from .embedder import Embedder
-from .generate import generate
+from .generate import generate as generate_tokens
 from .heads import ClassificationHead, build_head
 from .init import initialise
 from .positions import position_ids as count_positions
 
 
 class Model(nn.Module):
-    """A transformer for one task. The arguments of forward() and hidden_states() are the same:
+    """A transformer for one task. forward() and hidden_states() take the same:
 
     input_ids        (B, T)
     attention_mask   (B, T), 1 on real tokens and 0 on padding, on either side; with a cache (B, S). None: no padding
-    token_type_ids   (B, T), BERT's segments. None: all 0
+    token_type_ids   (B, T), for models with token types. None: all 0
     position_ids     (B, T). None: counted, see positions.py
-    segment_ids      (B, T), a number for each document packed into a row: documents do not see each other and each
+    segment_ids      (B, T), a number for each document packed into a row: documents do not see each other, and each
                      one's positions start at 0. None: nothing is packed
-    cache            a KVCache that holds the tokens before these, and takes these in
+    cache            a KVCache that holds the tokens before these, and takes these in. None: these are all
+
+    Both raise UserError for shapes that do not fit, and for an argument that this model could not honour.
     """
 
     def __init__(self, config: ModelConfig, task: Task = "causal_lm", num_labels: int | None = None) -> None:
@@ -46,9 +48,9 @@ class Model(nn.Module):
         segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """-> logits: (B, T, V), for classification (B, num_labels), for replaced tokens (B, T); an encoder: (B, T, C)
+        """-> logits: (B, T, V), for classification (B, num_labels), for replaced tokens (B, T); an encoder's (B, T, C).
 
-        Logits have the dtype of the last matmul: the weights', or the autocast dtype.
+        They have the dtype of the last matmul: that of the weights, or of autocast.
         """
         hidden = self.hidden_states(input_ids, attention_mask, token_type_ids, position_ids, segment_ids, cache)
         if isinstance(self.head, ClassificationHead):
@@ -66,10 +68,10 @@ class Model(nn.Module):
     ) -> Tensor:
         """-> (B, T, C), what the head reads: after the last norm and the head's dropout.
 
-        For token heads model.head takes any slice of it: (..., C) -> (..., V).
+        A token head takes any slice of it, (..., C) -> (..., V), so a loss need not hold every logit at once.
         """
         past = 0 if cache is None else cache.length
-        self._check(input_ids, attention_mask, token_type_ids, segment_ids, past)
+        self._check(input_ids, attention_mask, token_type_ids, position_ids, segment_ids, cache)
         if position_ids is None:
             pad = self.config.pad_token_id
             position_ids = count_positions(input_ids, attention_mask, segment_ids, past, pad)
@@ -77,21 +79,36 @@ class Model(nn.Module):
         x = self.core(x, position_ids, attention_mask, segment_ids, cache)  # (B, T, C)
         return x if self.head_dropout is None else self.head_dropout(x)
 
-    @property
-    def gradient_checkpointing(self) -> bool:
-        """Whether training keeps only each block's input and computes the rest again in backward."""
-        return self.core.gradient_checkpointing
+    generate = generate_tokens
 
-    @gradient_checkpointing.setter
-    def gradient_checkpointing(self, on: bool) -> None:
-        self.core.gradient_checkpointing = on
+    @torch.no_grad()
+    def attention_maps(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> list[Tensor]:
+        """For each layer (B, H, T, T) in fp32: what share of each key every query takes, rows summing to 1."""
+        maps: list[Tensor] = []
+        attentions = [layer.attn.f for layer in self.core.layers]
+        hooks = [
+            attention.register_forward_pre_hook(lambda _, args, maps_of=attention.maps: maps.append(maps_of(*args[:3])))
+            for attention in attentions
+        ]
+        try:
+            with without_dropout(self):
+                self.hidden_states(input_ids, attention_mask, token_type_ids)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return maps
 
     def num_parameters(self, trainable_only: bool = False) -> int:
-        """How many numbers the model holds; a shared or tied weight counts once."""
+        """How many numbers the model holds; a tied or shared weight counts once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
 
     def set_dropout(self, **rates: float) -> None:
-        """Change dropout rates by their names in ModelConfig: set_dropout(residual_dropout=0.1)."""
+        """Change dropout rates by their names in ModelConfig: set_dropout(residual_dropout=0.1, embed_dropout=0.1).
+
+        Raises UserError for a name this model has no dropout of, and for a rate outside [0, 1).
+        """
         dropouts = [module for module in self.modules() if isinstance(module, Dropout)]
         known = sorted({dropout.field for dropout in dropouts})
         for field, rate in rates.items():
@@ -102,37 +119,49 @@ class Model(nn.Module):
         for dropout in dropouts:
             dropout.p = rates.get(dropout.field, dropout.p)
 
-    @torch.no_grad()
-    def attention_maps(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> list[Tensor]:
-        """One (B, H, T, T) a layer in fp32: how much each query takes from each key. Rows sum to 1."""
-        maps: list[Tensor] = []
-        hooks = [
-            layer.attn.f.register_forward_pre_hook(lambda attn, args: maps.append(attn.maps(*args[:3])))
-            for layer in self.core.layers
-        ]
-        try:
-            self.hidden_states(input_ids, attention_mask)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return maps
+    @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether training keeps only the input of each block, and computes the rest again in backward."""
+        return self.core.gradient_checkpointing
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, on: bool) -> None:
+        self.core.gradient_checkpointing = on
 
     def _check(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
         token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
         segment_ids: Tensor | None,
-        past: int,
+        cache: KVCache | None,
     ) -> None:
-        config, (B, T) = self.config, input_ids.shape
-        limit = config.max_seq_len
-        if config.positions == "learned" and past + T > limit:
+        """Shapes, and arguments that would otherwise be ignored."""
+        config = self.config
+        if input_ids.dim() != 2:
+            raise UserError(f"input_ids is {tuple(input_ids.shape)}: must be (B, T)")
+        B, T = input_ids.shape
+        S = T if cache is None else cache.length + T
+        if config.positions == "learned" and position_ids is None and segment_ids is None and config.max_seq_len < S:
             raise UserError(
-                f"{past + T} tokens given, this model has learned {limit} positions: cut the input to {limit}"
+                f"{S} tokens, but this model has only {config.max_seq_len} positions: cut or split the text"
             )
-        if attention_mask is not None and attention_mask.shape != (B, past + T):
-            raise UserError(f"attention_mask is {tuple(attention_mask.shape)}, must be {(B, past + T)}")
+        lengths = {
+            "attention_mask": (attention_mask, S),
+            "token_type_ids": (token_type_ids, T),
+            "position_ids": (position_ids, T),
+            "segment_ids": (segment_ids, T),
+        }
+        for name, (given, length) in lengths.items():
+            if given is not None and given.shape != (B, length):
+                raise UserError(f"{name} is {tuple(given.shape)}: must be {(B, length)} for input_ids {(B, T)}")
+        if token_type_ids is not None and not config.n_token_types:
+            raise UserError("token_type_ids: this model has no token types, leave them out")
+        if position_ids is not None and config.positions in ("relative", "none"):
+            raise UserError(f"position_ids: this model has positions='{config.positions}', leave them out")
+        if cache is not None and (segment_ids is not None or not config.causal):
+            raise UserError("cache: only for causal models, and not with packed documents (segment_ids)")
 
 
 def build_model(
@@ -143,14 +172,15 @@ def build_model(
     dtype: torch.dtype | None = None,
     seed: int | None = None,
 ) -> Model:
-    """A new model with the weights init.py gives it; the same `seed` gives the same weights on the same device.
+    """A new model with the weights init.py gives it, the same ones for the same seed on the same kind of device.
 
-    Raises UserError for an unknown task, or num_labels missing from (or given without) classification.
+    Raises UserError for an unknown task, and for num_labels missing from, or given without, classification.
     """
     if task not in TASKS:
         raise UserError(f"task '{task}' is not known.{nearest(task, TASKS)}")
     device = torch.device(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=seed is not None), device:
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(cuda, enabled=seed is not None), device:
         if seed is not None:
             torch.manual_seed(seed)
         model = Model(config, task, num_labels)

@@ -1,4 +1,4 @@
-"""LayerNorm and RMSNorm, their statistics in fp32 whatever the input."""
+"""LayerNorm and RMSNorm, with their statistics in fp32 whatever the input."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig, Norm
-
-
-class LayerNorm(nn.LayerNorm):
-    """y = (x - mean(x)) / sqrt(var(x) + eps) * w + b. https://arxiv.org/abs/1607.06450"""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(..., C) -> (..., C)"""
-        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
 class RMSNorm(nn.Module):
@@ -27,16 +19,17 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)"""
-        y = x.float()
-        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)
-        if self.unit_offset:
-            return (y * (1 + self.weight.float())).to(x.dtype)  # Gemma multiplies in fp32 ...
-        return y.to(x.dtype) * self.weight  # ... Llama in the input's dtype; in bf16 that differs
+        if self.unit_offset:  # the product is taken in fp32, then rounded
+            return F.rms_norm(x.float(), self.weight.shape, 1 + self.weight.float(), self.eps).to(x.dtype)
+        if x.dtype == torch.float32:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        # Rounded, then multiplied: in bf16 that is not the same, and it is what Llama was trained with.
+        return F.rms_norm(x.float(), self.weight.shape, None, self.eps).to(x.dtype) * self.weight
 
 
 def build_norm(config: ModelConfig, width: int, kind: Norm | None = None) -> nn.Module | None:
-    """A norm over the last `width` elements, of `kind` or else config.norm. None for "none"."""
+    """A norm over the last `width` elements, of `kind` or else config.norm; None for "none"."""
     kind = kind or config.norm
     if kind == "layernorm":
-        return LayerNorm(width, config.norm_eps, bias=config.norm_bias)
+        return nn.LayerNorm(width, config.norm_eps, bias=config.norm_bias)
     return RMSNorm(width, config.norm_eps, config.norm_unit_offset) if kind == "rmsnorm" else None

@@ -54,8 +54,13 @@ def amplitude(rope: RopeConfig) -> float:
     return math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_max_seq_len))
 
 
-def rope_tables(rope: RopeConfig, head_dim: int, positions: Tensor, length: int) -> RopeTables:
-    """positions (T,) or (B, T) -> tables. Computed in fp32: bf16 cannot tell position 256 from 257."""
+def rope_tables(rope: RopeConfig, head_dim: int, positions: Tensor, length: int | None = None) -> RopeTables:
+    """positions (T,) or (B, T) -> tables, in fp32: bf16 cannot tell position 256 from 257.
+
+    `length`, what longrope goes by, is the highest position + 1 if it is not given.
+    """
+    if length is None:
+        length = int(positions.max()) + 1 if rope.scaling is not None and rope.scaling.type == "longrope" else 0
     frequencies = inverse_frequencies(rope, head_dim, length, positions.device)  # (R/2,)
     with torch.autocast(positions.device.type, enabled=False):
         angles = positions.float()[..., None] * frequencies  # (..., T, R/2)
