@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from groundup.configs.cli import main
+try:
+    from groundup.trainers.command import main
+except ModuleNotFoundError as missing:
+    name = missing.name or "groundup"
+    sys.exit(f"error: the package '{name}' is not installed here: run `make train`, or `pip install -e .` and try again")
 
 if __name__ == "__main__":
     sys.exit(main())

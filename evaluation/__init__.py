@@ -1,1 +1,1 @@
-"""placeholder"""
+"""weights -> numbers: metrics, perplexity, benchmarks."""

@@ -70,7 +70,12 @@ class RunFolder:
 
         path = self.analysis / f"nonfinite_step_{step}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {f"{i}.{name}": value.cpu() for i, b in enumerate(window) for name, value in b.tensors().items()}
+        tensors = {
+            f"{i}.{name}": value.cpu().contiguous()
+            for i, b in enumerate(window)
+            for name, value in vars(b).items()
+            if value is not None
+        }
         save_file(tensors, path)
         return path
 

@@ -27,10 +27,24 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def build_adamw(groups: list[dict], *, lr: float, betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
-    """The fused kernel where the device has one: one pass over parameters, gradients and both moments."""
-    device = groups[0]["params"][0].device.type
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=device in ("cpu", "cuda", "mps"))
+def build_adamw(
+    groups: list[dict], *, lr: float, betas: tuple[float, float], eps: float, correct_bias: bool = True
+) -> torch.optim.AdamW:
+    """The fused kernel where the device has one: one pass over parameters, gradients and both moments.
+
+    Without `correct_bias` the moments are used as they are (the AdamW of BERT's original code). Their corrections,
+    1 - beta^t, are 1 in fp32 once t is large, so counting from a million leaves them out exactly.
+    """
+    device = groups[0]["params"][0].device
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=device.type in ("cpu", "cuda", "mps"))
+    if not correct_bias:
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            optimizer.state[parameter] = {
+                "step": torch.tensor(1e6, device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

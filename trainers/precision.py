@@ -33,4 +33,5 @@ class Precision:
 def build_precision(mixed_precision: str, device: torch.device) -> Precision:
     """`mixed_precision` is no, bf16 or fp16. fp32 matrix products stay fp32 on a CPU and use TF32 on CUDA."""
     scaler = torch.amp.GradScaler(device.type, enabled=mixed_precision == "fp16")
+    scaler.scale(torch.zeros((), device=device))  # it makes its tensors at first use, which is not ours
     return Precision(DTYPES[mixed_precision], device.type, scaler)

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..data.masking import mask_inputs
 from ..data.sampling import Batch, Sampler
 from ..errors import UserError
+from ..models.dropout import Dropout
 from ..models.model import Model
 from .checkpoint import load_optimizer, load_weights, random_states, read_state, restore_random_states, save_checkpoint
 from .folder import RunFolder
@@ -105,7 +106,7 @@ class Trainer:
                 lr = self.learning_rate.at(p.step)
                 set_learning_rate(self.optimizer, lr)
                 if self.dropout is not None:
-                    self.model.set_dropout(self.dropout.at(p.step))
+                    self._set_dropout(self.dropout.at(p.step))
 
                 window = self._window(p.step)
                 loss, norm = self._update(window, hidden_states)
@@ -121,9 +122,9 @@ class Trainer:
                     self._log(bar, interval, lr, norm)
                     interval = Interval()
                 is_best = False
-                if self._due(p.step, s.eval_intervals):
+                if s.eval_intervals and self._due(s.eval_intervals):
                     is_best = self._evaluate(bar, interrupt)
-                if is_best or self._due(p.step, (s.checkpoint_interval,)):
+                if is_best or self._due((s.checkpoint_interval,)):
                     self.save(is_best=is_best)
                     saved_at = p.step
             if saved_at != p.step:
@@ -174,6 +175,9 @@ class Trainer:
         scaler.update()
         return loss, norm
 
+    def _set_dropout(self, rate: float) -> None:
+        self.model.set_dropout(**{m.field: rate for m in self.model.modules() if isinstance(m, Dropout)})
+
     def _head(self, states: Tensor) -> Tensor:
         with self.precision.autocast():
             return self.model.head(states)  # (n, C) -> (n, V)
@@ -204,8 +208,9 @@ class Trainer:
 
     # --- between steps -------------------------------------------------------------------------------------------
 
-    def _due(self, step: int, intervals: tuple[int, ...]) -> bool:
-        return step == self.settings.max_iters or any(i and step % i == 0 for i in intervals)
+    def _due(self, intervals: tuple[int, ...]) -> bool:
+        step = self.progressed.step
+        return step == self.settings.max_iters or any(step % interval == 0 for interval in intervals)
 
     def _log(self, bar: Progress, interval: Interval, lr: float, norm: float) -> None:
         p, rate = self.progressed, interval.tokens_per_second

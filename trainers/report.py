@@ -1,0 +1,77 @@
+"""What a run says at its start and leaves at its end."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configs.schema import RunConfig
+from ..data.text import TextData
+from ..errors import notice
+from .folder import RunFolder
+from .metrics import read_jsonl
+from .plots import plot_run
+from .trainer import Trainer
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with."""
+    return {"groundup": version("groundup"), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def announce(run: RunConfig, trainer: Trainer, data: TextData, folder: RunFolder, checkpoint: Path | None) -> None:
+    s, sampler = trainer.settings, trainer.train
+    tokens = s.accumulation * sampler.batch_size * sampler.context
+    precision = {"no": "fp32"}.get(run.trainer.mixed_precision, run.trainer.mixed_precision)
+    held_out = f", {data.val.n_tokens:,} held out" if data.val else ""
+    lines = [
+        f"model     {trainer.model.num_parameters():,} parameters on {run.general.device}, {precision}",
+        f"data      {run.dataset.name}: {data.train.n_tokens:,} tokens to train on{held_out}",
+        f"steps     {s.max_iters:,} of {tokens:,} tokens ({s.accumulation} x {sampler.batch_size} x {sampler.context})",
+        f"folder    {folder.root}",
+    ]
+    if checkpoint is not None:
+        lines.append(f"resuming  after step {trainer.progressed.step:,}, from {checkpoint}")
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    if trainer.progressed.step >= s.max_iters:
+        notice(f"the run is complete: all {s.max_iters:,} steps are made; give trainer.max_iters to go further")
+
+
+def write_results(
+    run: RunConfig, trainer: Trainer, data: TextData, folder: RunFolder, finished: bool
+) -> dict[str, Any]:
+    p = trainer.progressed
+    train_rows, eval_rows = read_jsonl(folder.metrics / "train.jsonl"), read_jsonl(folder.metrics / "heldout.jsonl")
+    if run.output.plots:
+        plot_run(train_rows, eval_rows, folder.analysis, f"{folder.root.parent.name}, {folder.root.name}")
+    results = {
+        "finished": finished,
+        "model": folder.root.parent.name,
+        "parameters": trainer.model.num_parameters(),
+        "dataset": run.dataset.name,
+        "train_tokens": data.train.n_tokens,
+        "steps": p.step,
+        "tokens_seen": p.tokens,
+        "training_seconds": round(p.seconds, 2),
+        "tokens_per_second": round(p.tokens / max(p.seconds, 1e-9), 1),
+        "skipped_steps": p.skipped_steps,
+        "best": None if p.best_step is None else {"step": p.best_step, "loss": p.best_loss},
+        "device": run.general.device,
+        "mixed_precision": run.trainer.mixed_precision,
+        "versions": versions(),
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    if train_rows:
+        results |= {k: v for k, v in train_rows[-1].items() if k.startswith("peak_")}
+    if eval_rows and eval_rows[-1]["step"] == p.step:
+        results["heldout"] = {k: v for k, v in eval_rows[-1].items() if k != "step"}
+        tested = folder.test if not run.general.paths.eval_dir else Path(run.general.paths.eval_dir)
+        folder.write_json(tested / "metrics" / "heldout.json", results["heldout"])
+    folder.write_json(folder.results, results)
+    return results

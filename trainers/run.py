@@ -1,0 +1,229 @@
+"""From a checked configuration to a finished run: builds each part and hands them to the Trainer."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configs.architecture import architecture
+from ..configs.schema import RunConfig
+from ..data.sampling import Batch, Sampler
+from ..data.text import TextData, load_text_data
+from ..errors import UserError
+from ..models.model import Model, build_model
+from ..tokenizers.base import Tokenizer
+from ..tokenizers.load import build_tokenizer, load_tokenizer
+from .checkpoint import latest_checkpoint, read_state, remove_partial
+from .folder import RunFolder, new_run_folder, write_text
+from .losses import chunk_tokens
+from .metrics import Trackers
+from .optimizers import build_adamw, parameter_groups
+from .precision import DTYPES, build_precision
+from .progress import duration
+from .report import announce, versions, write_results
+from .schedules import DropoutSchedule, LearningRate
+from .trainer import Settings, Trainer
+
+
+def train(run: RunConfig, resume: Path | None = None) -> int:
+    """Train as the configuration says, in a new folder or on from the last checkpoint of `resume`.
+
+    Returns:
+        The exit code: 0, or 128 + the number of the signal that ended the run early.
+
+    Raises:
+        UserError: bad data, an unwritable folder, a checkpoint that does not fit, a loss that is not finite.
+    """
+    device = torch.device(run.general.device)
+    _seed(run.general.seed, device, run.trainer.deterministic)
+    folder, checkpoint = _open_folder(run, resume)
+    try:
+        trainer, data = _build(run, device, folder, checkpoint)
+        announce(run, trainer, data, folder, checkpoint)
+        interrupt = trainer.fit()
+    finally:
+        folder.close_metrics()
+    trainer.trackers.close()
+    results = write_results(run, trainer, data, folder, finished=not interrupt)
+    if interrupt:
+        print(
+            f"\nstopped by {interrupt.received.name if interrupt.received else 'a signal'} after step "
+            f"{trainer.progressed.step:,} of {trainer.settings.max_iters:,}; go on with\n"
+            f"    python train.py --resume {folder.root}",
+            file=sys.stderr,
+        )
+        return interrupt.exit_code
+    print(f"done in {duration(trainer.progressed.seconds)}: {folder.root}", file=sys.stderr)
+    if "heldout" in results:
+        print(f"held-out loss {results['heldout']['loss']:.4f}", file=sys.stderr)
+    return 0
+
+
+# --- building ----------------------------------------------------------------------------------------------------
+
+
+def _build(
+    run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: Path | None
+) -> tuple[Trainer, TextData]:
+    tokenizer = build_tokenizer(run) if checkpoint is None else load_tokenizer(folder.tokenizer)
+    data = load_text_data(run, tokenizer)
+    config = architecture(run, run.model.vocab_size or tokenizer.vocab_size)
+    model = build_model(config, device=device, seed=run.general.seed)
+    model.gradient_checkpointing = run.trainer.gradient_checkpointing
+    context = run.trainer.max_seq_length or run.model.context_window
+    sampler = Sampler(data.train, run.trainer.batch_size, context, run.general.seed, run.trainer.datasampling)
+    settings, learning_rate = plan_steps(run, sampler.batches_per_epoch, config.vocab_size)
+    precision = build_precision(run.trainer.mixed_precision, device)
+    options = run.trainer.optimizer
+    optimizer = build_adamw(
+        parameter_groups(model, options.weight_decay),
+        lr=options.lr,
+        betas=(options.beta1, options.beta2),
+        eps=options.eps,
+        correct_bias=options.correct_bias,
+    )
+    mask_token = tokenizer.mask_id if settings.mask_ratio is not None else None
+    folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
+    trainer = Trainer(
+        model=model,
+        optimizer=optimizer,
+        precision=precision,
+        train=sampler,
+        heldout=_heldout(run, data, context),
+        learning_rate=learning_rate,
+        dropout=_dropout(run, settings.max_iters),
+        settings=settings,
+        folder=folder,
+        trackers=_trackers(run, folder),
+        bytes_per_token=data.val.bytes_per_token if data.val else None,
+        mask_token=mask_token,
+        sample=_sampler_of_text(run, model, tokenizer, data),
+        describe={
+            "task": "causal_lm",
+            "config": run.to_dict(),
+            "model_config": config.to_dict(),
+            "tokenizer": str(folder.tokenizer.resolve()),
+            "versions": versions(),
+        },
+    )
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+    else:
+        tokenizer.save(folder.tokenizer)
+        write_text(folder.config, run.to_yaml())
+    return trainer, data
+
+
+def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple[Settings, LearningRate]:
+    """Steps, intervals and the learning rate, once the length of an epoch is known."""
+    t, e = run.trainer, run.evaluation
+    steps_per_epoch = max(1, math.ceil(batches_per_epoch / t.gradient_accumulation_steps))
+    max_iters = t.max_iters or math.ceil(t.epochs * steps_per_epoch)
+    warmup = t.warmup_iters if t.warmup_iters is not None else round((t.warmup_ratio or 0) * max_iters)
+    shape = t.lr_scheduler if t.decay_lr or t.lr_scheduler == "constant" else "constant_with_warmup"
+    learning_rate = LearningRate(t.optimizer.lr, t.optimizer.min_lr, warmup, t.lr_decay_iters or max_iters, shape)
+    if not e.do_eval or e.strategy == "no":
+        intervals: tuple[int, ...] = ()
+    elif e.strategy == "epoch":
+        intervals = (steps_per_epoch,)
+    else:
+        intervals = (e.interval, e.dataset_loss_eval_iters)
+    return Settings(
+        max_iters=max_iters,
+        accumulation=t.gradient_accumulation_steps,
+        grad_clip=t.optimizer.grad_clip,
+        chunk=chunk_tokens(vocab_size, DTYPES[t.mixed_precision], t.loss_chunk_tokens),
+        label_smoothing=t.label_smoothing,
+        mask_ratio=t.mask_ratio if t.loss_fn == "next_token_mlm" else None,
+        log_interval=t.log_interval,
+        eval_intervals=intervals,
+        checkpoint_interval=t.checkpoint_interval,
+        max_nonfinite_steps=t.max_nonfinite_steps,
+        keep_checkpoints=run.output.save_total_limit or 0,
+        seed=run.general.seed,
+        compile=t.compile,
+    ), learning_rate
+
+
+def _heldout(run: RunConfig, data: TextData, context: int) -> Any:
+    """A function that gives the held-out batches, the same ones each time: a fixed draw over the whole text."""
+    if data.val is None:
+        return lambda: iter(())
+    sampler = Sampler(data.val, run.evaluation.batch_size or run.trainer.batch_size, context, seed=0, mode="packed")
+    keeps_documents_apart = run.trainer.datasampling != "standard"
+    count = min(run.evaluation.max_batches or sampler.batches_per_epoch, sampler.batches_per_epoch)
+
+    def batches() -> Iterator[Batch]:
+        for batch in map(sampler.batch, range(count)):
+            yield batch if keeps_documents_apart else replace(batch, segment_ids=None)
+
+    return batches
+
+
+def _sampler_of_text(run: RunConfig, model: Model, tokenizer: Tokenizer, data: TextData) -> Any:
+    """A function that lets the model write, from the prompt of the configuration or the start of held-out text."""
+    e = run.evaluation
+    if not e.sample_tokens or not model.config.causal:
+        return lambda: None
+    if e.sample_prompt is not None:
+        prompt = tokenizer.encode(e.sample_prompt) or [tokenizer.eos_id or 0]
+    else:
+        source = data.val or data.train
+        prompt = source.read(0, min(16, source.n_tokens)).tolist()
+
+    def sample() -> str:
+        was_training = model.training
+        model.eval()
+        ids = torch.tensor([prompt], device=next(model.parameters()).device)
+        written = model.generate(ids, e.sample_tokens, temperature=0.8, top_k=200, seed=run.general.seed)
+        model.train(was_training)
+        return tokenizer.decode(written[0].tolist())
+
+    return sample
+
+
+def _dropout(run: RunConfig, max_iters: int) -> DropoutSchedule | None:
+    d = run.trainer.dropout_schedule
+    if d is None:
+        return None
+    return DropoutSchedule(d.name, d.start, d.end, d.start_iter, d.end_iter or max_iters, d.cycles)
+
+
+def _trackers(run: RunConfig, folder: RunFolder) -> Trackers:
+    log = run.general.logging
+    name = log.wandb_run_name or "/".join(folder.root.parts[-2:])
+    return Trackers(
+        folder.root,
+        tensorboard=log.tensorboard_log,
+        wandb=log.wandb_log,
+        project=log.wandb_project,
+        name=name,
+        config=run.to_dict(),
+    )
+
+
+def _open_folder(run: RunConfig, resume: Path | None) -> tuple[RunFolder, Path | None]:
+    """The run's folder, and the checkpoint to go on from."""
+    elsewhere = run.general.paths.checkpoint_dir
+    weights = Path(elsewhere) if elsewhere else None
+    if resume is None:
+        return new_run_folder(Path(run.output.output_dir), run.output.run_name or "run", weights), None
+    folder = RunFolder(resume, weights / resume.parent.name / resume.name if weights else None)
+    remove_partial(folder.weights)
+    checkpoint = latest_checkpoint(folder.weights)
+    if checkpoint is None:
+        raise UserError(f"{resume}: the run has no checkpoint yet; start it again with --config {folder.config}")
+    return folder, checkpoint
+
+
+def _seed(seed: int, device: torch.device, deterministic: bool) -> None:
+    torch.manual_seed(seed)
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        torch.set_float32_matmul_precision("high")
