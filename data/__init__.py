@@ -25,7 +25,6 @@ _HOMES = {
     "load_text": "text",
     "TextData": "text",
 }
-__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

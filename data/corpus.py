@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import os
+import re
 import sysconfig
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,7 +15,7 @@ from typing import Any
 from ..errors import UserError, nearest
 
 STDLIB = "stdlib"
-TEXT_SUFFIXES = (".txt", ".md", ".rst", ".py", ".text", ".raw", ".tex", ".html")
+TEXT_SUFFIXES = (".txt", ".text", ".raw", ".md", ".rst", ".tex", ".py")
 DOCUMENTS = ("auto", "file", "blank_line", "line")
 READ_CHARS = 4 << 20
 
@@ -23,19 +26,26 @@ Piece = tuple[str, bool]
 class Corpus:
     """A source of documents that can be read again and again, in the same order.
 
-    `fingerprint` is a hash of the text and of how it is split; `n_bytes` of the source, where it is known.
+    `fingerprint` is a hash of the text and of how it is split; `n_bytes` is the size of the source, where it is known.
     """
 
     name: str
     n_bytes: int | None = None
+    max_documents: int | None = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        raise NotImplementedError
+        return f"{self._fingerprint()}-{self.max_documents}"
 
     def pieces(self) -> Iterator[Piece]:
-        """The text in reading order, long documents in several pieces."""
-        raise NotImplementedError
+        """The text in reading order, long documents in several pieces; no more than `max_documents`."""
+        left = self.max_documents
+        for text, ends in self._pieces():
+            yield text, ends
+            if ends and left is not None:
+                left -= 1
+                if left <= 0:
+                    return
 
     def documents(self) -> Iterator[str]:
         """The documents, one string each."""
@@ -46,6 +56,12 @@ class Corpus:
                 yield "".join(parts) if len(parts) > 1 else text
                 parts = []
 
+    def _fingerprint(self) -> str:
+        raise NotImplementedError
+
+    def _pieces(self) -> Iterator[Piece]:
+        raise NotImplementedError
+
 
 class TextFiles(Corpus):
     """UTF-8 files, each a document, or split by line or by blank line."""
@@ -53,16 +69,15 @@ class TextFiles(Corpus):
     def __init__(self, name: str, files: list[Path], documents: str = "auto") -> None:
         self.name = name
         self.files = files
-        self.split = documents
-        self.n_bytes = sum(_size(path) for path in files)
+        self.split = "file" if documents == "auto" else documents
+        self.n_bytes = sum(size_of(path) for path in files)
 
-    @cached_property
-    def fingerprint(self) -> str:
+    def _fingerprint(self) -> str:
         return hash_files(self.files, "text", self.split)
 
-    def pieces(self) -> Iterator[Piece]:
+    def _pieces(self) -> Iterator[Piece]:
         for path in self.files:
-            if self.split in ("auto", "file"):
+            if self.split == "file":
                 yield from _whole(path)
             else:
                 yield from _split(path, self.split)
@@ -77,29 +92,67 @@ def open_corpus(
     streaming: bool = False,
     documents: str | None = None,
     max_documents: int | None = None,
+    num_proc: int | None = None,
 ) -> Corpus:
-    """The corpus of that name: `stdlib`, a path of a file or folder, or a Hugging Face dataset.
+    """The corpus of that name: `stdlib`, the path of a file or folder, or a Hugging Face dataset.
 
-    `documents` says how a text file splits: `file` (default), `blank_line` or `line`. Raises UserError.
+    documents: how a text file splits: `file` (what `auto` does), `blank_line` or `line`.
+    Raises UserError: no such file, folder or dataset, an unreadable one, or a setting that does not fit it.
     """
     if documents is not None and documents not in DOCUMENTS:
         raise UserError(f"dataset.documents is '{documents}'.{nearest(documents, DOCUMENTS)}")
-    if str(name) == STDLIB:
-        return TextFiles(STDLIB, stdlib_files())
+    if max_documents is not None and max_documents < 1:
+        raise UserError(f"dataset.max_documents is {max_documents}: it counts documents and starts at 1")
     path = Path(name).expanduser()
-    if path.is_dir():
-        files = folder_files(path)
-    elif path.exists():
-        files = [path]
+    if str(name) != STDLIB and not path.exists() and is_hub_id(str(name)):
+        from .hub import HubDataset
+
+        corpus: Corpus = HubDataset(str(name), config, split or "train", text_column, streaming, num_proc)
     else:
-        raise UserError(f"dataset.name is '{name}', and there is no such file or folder")
-    return TextFiles(str(name), files, documents or "auto")
+        _refuse(name, config=config, split=None if split == "train" else split, streaming=streaming or None)
+        corpus = _local(name, path, documents or "auto", text_column)
+    if documents not in (None, "auto") and not isinstance(corpus, TextFiles):
+        raise UserError(f"dataset.documents splits text files, and {name} is a table: each row is a document")
+    corpus.max_documents = max_documents
+    return corpus
+
+
+def _local(name: str | Path, path: Path, documents: str, text_column: str | None) -> Corpus:
+    if str(name) == STDLIB:
+        _refuse(name, text_column=text_column)
+        return TextFiles(STDLIB, stdlib_files(), documents)
+    if not path.exists():
+        raise UserError(f"dataset.name is '{name}', and there is no such file or folder.{nearest(name, [STDLIB])}")
+    from .tables import TableColumn, is_table
+
+    files = folder_files(path) if path.is_dir() else [path]
+    if is_table(files[0]):
+        return TableColumn(str(name), files, text_column)
+    _refuse(name, text_column=text_column)
+    return TextFiles(str(name), files, documents)
+
+
+def is_hub_id(name: str) -> bool:
+    """`imdb` and `HuggingFaceFW/fineweb-edu` may be on the hub; a path, or a name with a file's suffix, is not."""
+    from .tables import TABLE_SUFFIXES
+
+    if Path(name).suffix.lower() in (*TEXT_SUFFIXES, *TABLE_SUFFIXES) or nearest(name, [STDLIB]).startswith(" Did"):
+        return False
+    return re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name) is not None
+
+
+def _refuse(name: str | Path, **settings: object) -> None:
+    """A setting that the source cannot honour is an error, not ignored."""
+    for key, value in settings.items():
+        if value is not None:
+            kind = "tables (jsonl, csv, parquet) and Hugging Face datasets" if key == "text_column" else "hub datasets"
+            raise UserError(f"dataset.{key} is {value!r}: it is for {kind}, and {name} is local text; leave it out")
 
 
 def corpus_of(run: Any) -> Corpus:
     """The corpus a run's `dataset` section names."""
     dataset = run.dataset
-    keys = ("config", "split", "text_column", "streaming", "documents", "max_documents")
+    keys = ("config", "split", "text_column", "streaming", "documents", "max_documents", "num_proc")
     settings = {key: getattr(dataset, key, None) for key in keys}
     return open_corpus(dataset.name, **{key: value for key, value in settings.items() if value is not None})
 
@@ -120,40 +173,48 @@ def stdlib_files() -> list[Path]:
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """The text files under a folder, sorted; hidden ones are left out."""
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in TEXT_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not files:
-        raise UserError(f"the folder {folder} holds no text: looked for {', '.join('*' + s for s in TEXT_SUFFIXES)}")
-    return files
+    """The files of text under a folder, sorted by path, hidden ones left out; tables if it holds no text.
+
+    Raises UserError where a folder cannot be read or nothing is found.
+    """
+    from .tables import TABLE_SUFFIXES, table_kind
+
+    def fail(error: OSError) -> None:
+        raise unreadable(Path(error.filename), error)
+
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place) / name for name in files if not name.startswith(".")]
+    found.sort(key=lambda path: path.relative_to(folder).as_posix())
+    texts = [path for path in found if path.suffix.lower() in TEXT_SUFFIXES]
+    tables = [path for path in found if table_kind(path)]
+    kinds = sorted({table_kind(path) or "" for path in tables})
+    if not texts and len(kinds) > 1:
+        raise UserError(f"the folder {folder} holds tables of several kinds ({', '.join(kinds)}): name one file")
+    if not texts and not tables:
+        looked_for = ", ".join("*" + suffix for suffix in (*TEXT_SUFFIXES, *TABLE_SUFFIXES))
+        raise UserError(f"the folder {folder} holds no text: looked for {looked_for}")
+    return texts or tables
 
 
 def hash_files(files: list[Path], *settings: object) -> str:
-    """SHA-256 over the bytes of the files, their lengths and the settings."""
+    """SHA-256 over the bytes of each file in turn, and the settings."""
     total = hashlib.sha256(repr(settings).encode())
     for path in files:
+        digest = hashlib.sha256()
         try:
             with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else _digest(file)
+                while block := file.read(1 << 20):
+                    digest.update(block)
         except OSError as error:
             raise unreadable(path, error) from None
         total.update(digest.digest())
     return total.hexdigest()
 
 
-def _digest(file: Any) -> Any:  # Python 3.10 has no file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest
-
-
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a file. Raises UserError."""
     try:
         return path.stat().st_size
     except OSError as error:
@@ -161,14 +222,14 @@ def _size(path: Path) -> int:
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """The sentence for a file the system will not give."""
-    return UserError(f"cannot read {path}: {error.strerror or error}")
+    """The sentence for a file that the system will not give."""
+    why = error.strerror or str(error)
+    remedy = "; give yourself the right to read it" if isinstance(error, PermissionError) else ""
+    return UserError(f"cannot read {path}: {why}{remedy}")
 
 
 def _blocks(path: Path) -> Iterator[str]:
     """A UTF-8 file as blocks of characters, a byte order mark dropped, line ends as they are."""
-    import codecs
-
     decoder = codecs.getincrementaldecoder("utf-8")()
     done = 0
     try:

@@ -106,7 +106,7 @@ def open_tokens(folder: Path) -> TokenFile:
 
 
 def _check(ids: NDArray[Any], checks: NDArray[np.uint32]) -> None:
-    raw = ids.view(np.uint8)
+    raw = memoryview(cast(Any, ids)).cast("B")
     n_blocks = -(-len(raw) // BLOCK)
     if len(checks) != n_blocks:
         raise Damaged("checks.npy does not fit tokens.bin")

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .base import Tokenizer
-from .engine import Engine
+from .engine import GPT2, GPT2_DIGITS, Engine
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HFTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 ALPHABET = 256
-
-WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""GPT-2's pattern: what merges never cross."""
-WORDS_AND_DIGITS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-"""The same with every digit on its own."""
 
 # What typographers write and ASCII has its own sign for; NFKD knows the rest (ligatures, widths, ellipsis).
 TYPOGRAPHY = {
@@ -44,7 +39,7 @@ class BPETokenizer(Tokenizer):
         inner.encode_special_tokens = True  # a document cannot end itself by spelling <|endoftext|>
         self._inner = inner
         self._normalizer = inner.normalizer
-        self._engine = Engine(inner)
+        self._engine = Engine(inner, normalized=True)
         self.vocab_size = inner.get_vocab_size()
         self.eos_id = inner.token_to_id(END_OF_TEXT)
         self.bos_id = self.eos_id
@@ -66,8 +61,10 @@ class BPETokenizer(Tokenizer):
         return {"tokenizer": self._inner.to_str()}
 
     def save(self, directory: str | Path) -> None:
-        folder = self.save_card(directory)
-        self._inner.save(str(folder / "tokenizer.json"))
+        from .huggingface import save_files
+
+        special = {"bos": END_OF_TEXT, "eos": END_OF_TEXT}
+        save_files(self._inner, special, self.save_card(directory))
 
 
 def train_bpe(
@@ -92,7 +89,7 @@ def train_bpe(
         replace = [normalizers.Replace(Regex(signs), sign) for signs, sign in TYPOGRAPHY.items()]
         foreign = normalizers.Replace(Regex(r"[^\x00-\x7F]+"), "")
         inner.normalizer = normalizers.Sequence([*replace, normalizers.NFKD(), foreign])
-    pattern = WORDS_AND_DIGITS if simplify else WORDS
+    pattern = GPT2_DIGITS if simplify else GPT2
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), behavior="isolated"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 TIKTOKEN_NAMES = ("gpt2", "r50k_base", "p50k_base", "cl100k_base", "o200k_base")
 HUB_NAMES = ("llama_32k", "mistral_32k", "opt_50k")
 TRAINED = ("bpe", "char")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 NAMES = ("byte", "char", "bpe", *TIKTOKEN_NAMES, *HUB_NAMES)
 
 
@@ -38,21 +40,45 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         from .tiktoken_ import load_tiktoken
 
         return load_tiktoken(name)
-    path = Path(source)
+    if name in HUB_NAMES:
+        from .hub import REPOSITORIES, fetch_tokenizer
+
+        return _from_files(fetch_tokenizer(REPOSITORIES[name], name), name)
+    path = Path(source).expanduser()
     if path.is_dir():
         for folder in (path, path / "tokenizer"):
             if (folder / SAVED_NAME).is_file():
                 return _load_saved(folder)
+    if path.exists():
+        return _from_files(path)
     if name in TRAINED:
         raise UserError(f"the tokenizer {name} is built from a corpus: name the folder it was saved in, or build it")
-    raise UserError(f"no tokenizer is called '{source}' and no file or folder either.{nearest(source, NAMES)}")
+    if HUB_ID.fullmatch(str(source)):
+        from .hub import fetch_tokenizer
+
+        return _from_files(fetch_tokenizer(str(source)), str(source))
+    raise UserError(f"no tokenizer is called '{source}', and no file or folder either.{nearest(source, NAMES)}")
+
+
+def _from_files(path: Path, name: str | None = None) -> Tokenizer:
+    from .huggingface import load_files
+
+    tokenizer = load_files(path)
+    tokenizer.name = name or tokenizer.name
+    return tokenizer
 
 
 def _load_saved(folder: Path) -> Tokenizer:
-    card: dict[str, Any] = json.loads((folder / SAVED_NAME).read_text(encoding="utf-8"))
-    tokenizer = _from_card(folder, card)
-    if tokenizer.fingerprint != card["fingerprint"]:
-        raise UserError(f"the tokenizer in {folder} is not the one that was saved there: its fingerprint differs")
+    try:
+        card: dict[str, Any] = json.loads((folder / SAVED_NAME).read_text(encoding="utf-8"))
+        tokenizer = _from_card(folder, card)
+        same = tokenizer.fingerprint == card["fingerprint"]
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file fails in as many ways as there are libraries that read it
+        raise UserError(f"the tokenizer saved in {folder} cannot be read ({error}): save it again") from None
+    if not same:
+        raise UserError(f"the tokenizer in {folder} is not the one that was saved there: its files were changed")
     return tokenizer
 
 
@@ -68,13 +94,18 @@ def _from_card(folder: Path, card: dict[str, Any]) -> Tokenizer:
         from .tiktoken_ import TiktokenTokenizer
 
         return TiktokenTokenizer.from_saved(folder, card)
-    if kind == "bpe":
-        from tokenizers import Tokenizer as HFTokenizer
+    from tokenizers import Tokenizer as HFTokenizer
 
+    inner = HFTokenizer.from_file(str(folder / "tokenizer.json"))
+    if kind == "bpe":
         from .bpe import BPETokenizer
 
-        return BPETokenizer(HFTokenizer.from_file(str(folder / "tokenizer.json")))
-    raise UserError(f"{folder / SAVED_NAME} says kind '{kind}'.{nearest(kind, ('byte', 'char', 'tiktoken', 'bpe'))}")
+        return BPETokenizer(inner)
+    if kind == "huggingface":
+        from .huggingface import HuggingFaceTokenizer
+
+        return HuggingFaceTokenizer(inner, card["special"], card["name"])
+    raise UserError(f"{folder / SAVED_NAME} says kind '{kind}', which this version does not know")
 
 
 def build_tokenizer(run: Any, corpus: Corpus | None = None, cache_dir: str | Path | None = None) -> Tokenizer:

@@ -1,0 +1,68 @@
+"""A Hugging Face dataset by name, through `datasets`: the only corpus that may reach for the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from ..errors import UserError
+from .cache import short_hash
+from .corpus import Corpus, Piece
+from .tables import Row, text_pieces
+
+
+class HubDataset(Corpus):
+    """One split of a dataset; each row is a document.
+
+    Streamed, it is read as it arrives, nothing is stored but the token file, and its fingerprint is its name; else it
+    is downloaded and kept by `datasets`. Raises UserError: not found, no network, no such split or configuration.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None = None,
+        split: str = "train",
+        text_column: str | None = None,
+        streaming: bool = False,
+        num_proc: int | None = None,
+    ) -> None:
+        self.name = name
+        self.config, self.split, self.text_column = config, split, text_column
+        self.streaming, self.num_proc = streaming, num_proc
+
+    @cached_property
+    def _dataset(self) -> Any:
+        import datasets
+        from datasets.exceptions import DatasetNotFoundError
+
+        workers: dict[str, Any] = {} if self.streaming or self.num_proc is None else {"num_proc": self.num_proc}
+        here = "no file or folder here is called so, and as a Hugging Face dataset"
+        try:
+            return datasets.load_dataset(self.name, self.config, split=self.split, streaming=self.streaming, **workers)
+        except (ConnectionError, FileNotFoundError) as error:
+            if isinstance(error, DatasetNotFoundError):
+                raise UserError(
+                    f"dataset.name is '{self.name}': {here} it does not exist, or needs a login (hf auth login)"
+                ) from None
+            raise UserError(
+                f"dataset.name is '{self.name}': {here} it is not cached and the hub cannot be reached; fetch it where "
+                "there is a network, name a local file, or use dataset.name stdlib"
+            ) from None
+        except Exception as error:  # a missing config, an unknown split, a script: the library's own words
+            raise UserError(f"the dataset {self.name} cannot be loaded: {' '.join(str(error).split())}") from None
+
+    def _fingerprint(self) -> str:
+        of_data = "streamed" if self.streaming else self._dataset._fingerprint
+        return short_hash("hub", self.name, self.config, self.split, self.text_column, of_data)
+
+    def _pieces(self) -> Iterator[Piece]:
+        return text_pieces(self._rows(), self.text_column, self.name)
+
+    def _rows(self) -> Iterator[Row]:
+        try:
+            for number, row in enumerate(self._dataset, 1):
+                yield f"row {number} of {self.name}", row
+        except (ConnectionError, OSError) as error:
+            raise UserError(f"the dataset {self.name} broke off while it was read ({error}): start again") from None
