@@ -1,26 +1,75 @@
-"""The command `python train.py`, also installed as `groundup-train`."""
+"""The command `python train.py`, also installed as `groundup-train`. torch is imported once there is something to train."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from ..configs.cli import Command, help_text, parse, summary
 from ..errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, check, and do what was asked. Bad input is one line on stderr and exit code 1."""
+    """Do what the command line says. -> the exit code; bad input is one line on stderr and exit code 1."""
     try:
-        return _main(sys.argv[1:] if argv is None else list(argv))
+        return _run(parse(list(sys.argv[1:] if argv is None else argv)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was changed since the last checkpoint", file=sys.stderr)
+    except KeyboardInterrupt:  # a second Ctrl-C, or one before the first step
+        print("interrupted; a run that has made a checkpoint goes on from it with --resume", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the output went to a `head` that has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
-def _main(argv: list[str]) -> int:
-    raise NotImplementedError
+def _run(command: Command) -> int:
+    if command.action == "help":
+        print(help_text())
+        return 0
+    if command.action == "help-all":
+        from ..configs.docs import plain_text
+
+        print(plain_text())
+        return 0
+    from ..configs.resolve import load_config
+
+    config, resume = command.config, None
+    if command.resume is not None:
+        resume = _find(command)
+        config = str(resume / "config.yaml")
+    planning = command.action == "plan"
+    run = load_config(config, command.overrides, planning=planning, test_mode=command.test_mode)
+    if command.action == "validate":
+        print(f"{config or 'the command line'} is valid: {summary(run)}")
+        return 0
+    if planning:
+        from ..configs.plan import measure_rate, plan
+
+        print(plan(run, measure_rate(run)))
+        return 0
+    from ..configs.devices import require_device
+    from .run import train
+
+    require_device(run.general.device)
+    return train(run, resume)
+
+
+def _find(command: Command) -> Path:
+    """The run to resume; `latest` looks where the configuration, or the command line, writes its runs."""
+    from .folder import find_run
+
+    output_dir = "results"
+    if command.resume == "latest":
+        from ..configs.overrides import parse_overrides
+        from ..configs.resolve import load_config
+
+        given = parse_overrides(command.overrides).values.get(("output", "output_dir"))
+        if command.config is not None:
+            output_dir = load_config(command.config, command.overrides).output.output_dir
+        elif given is not None:
+            output_dir = str(given)
+    return find_run(str(command.resume), Path(output_dir).expanduser())
