@@ -1,4 +1,4 @@
-"""The command `python train.py`, also installed as `groundup-train`. torch is imported once there is something to train."""
+"""The command `python train.py`, also installed as `groundup-train`."""
 
 from __future__ import annotations
 

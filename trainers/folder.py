@@ -5,7 +5,7 @@
     training_results.json  what came of it
     tokenizer/             the run is complete without the corpus it was trained on
     baseline/metrics/      before any training
-    train/metrics/         train.jsonl, heldout.jsonl: a line a logging or evaluation interval
+    train/metrics/         train.jsonl, heldout.jsonl, samples.jsonl: a line a logging or evaluation interval
     train/analysis/        plots, samples.txt
     train/weights/         step_N/ checkpoints, and the links last and best
     test/metrics/          the held-out numbers of the finished model
@@ -33,6 +33,7 @@ class RunFolder:
 
     train_metrics: JsonLines
     eval_metrics: JsonLines
+    samples: JsonLines
 
     def __init__(self, root: Path, weights: Path | None = None):
         self.root = root
@@ -49,20 +50,16 @@ class RunFolder:
         """Start the metrics files, or go on with them after `resume_step`."""
         self.train_metrics = JsonLines(self.metrics / "train.jsonl", resume_step)
         self.eval_metrics = JsonLines(self.metrics / "heldout.jsonl", resume_step)
+        self.samples = JsonLines(self.metrics / "samples.jsonl", resume_step)
 
     def close_metrics(self) -> None:
-        self.train_metrics.close()
-        self.eval_metrics.close()
+        for name in ("train_metrics", "eval_metrics", "samples"):
+            if hasattr(self, name):  # else the run ended before they were opened
+                getattr(self, name).close()
 
     def write_json(self, path: Path, value: Any) -> None:
         """Write a small file whole or not at all."""
         write_text(path, json.dumps(value, indent=2) + "\n")
-
-    def write_sample(self, step: int, text: str) -> None:
-        """Append what the model wrote at a step."""
-        self.analysis.mkdir(parents=True, exist_ok=True)
-        with (self.analysis / "samples.txt").open("a", encoding="utf-8") as file:
-            file.write(f"--- step {step} ---\n{text}\n\n")
 
     def save_batch(self, step: int, window: list[Batch]) -> Path:
         """Keep the micro-batches of a step for inspection."""

@@ -14,7 +14,7 @@ import torch
 from ..configs.schema import RunConfig
 from ..data.text import TextData
 from ..errors import notice
-from .folder import RunFolder
+from .folder import RunFolder, write_text
 from .metrics import read_jsonl
 from .plots import plot_run
 from .trainer import Trainer
@@ -50,6 +50,10 @@ def write_results(
     train_rows, eval_rows = read_jsonl(folder.metrics / "train.jsonl"), read_jsonl(folder.metrics / "heldout.jsonl")
     if run.output.plots:
         plot_run(train_rows, eval_rows, folder.analysis, f"{folder.root.parent.name}, {folder.root.name}")
+    samples = read_jsonl(folder.metrics / "samples.jsonl")
+    if samples:
+        texts = [f"--- step {row['step']} ---\n{row['text']}\n" for row in samples]
+        write_text(folder.analysis / "samples.txt", "\n".join(texts))
     results = {
         "finished": finished,
         "model": folder.root.parent.name,

@@ -32,38 +32,7 @@ from .optimizers import set_learning_rate
 from .precision import Precision
 from .progress import Interval, Progress, memory
 from .schedules import DropoutSchedule, LearningRate
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the loop needs to know, after everything that depends on device, data and defaults is settled."""
-
-    max_iters: int
-    accumulation: int
-    grad_clip: float
-    chunk: int
-    label_smoothing: float
-    mask_ratio: float | None  # next_token_mlm: share of the input that is masked; None: next-token prediction
-    log_interval: int
-    eval_intervals: tuple[int, ...]
-    checkpoint_interval: int
-    max_nonfinite_steps: int
-    keep_checkpoints: int
-    seed: int
-    compile: bool
-
-
-@dataclass
-class Progressed:
-    """What changes as a run goes on, and is saved with each checkpoint."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    best_loss: float | None = None
-    best_step: int | None = None
-    skipped_steps: int = 0
-    nonfinite_in_a_row: int = 0
+from .settings import Progressed, Settings
 
 
 @dataclass
@@ -92,45 +61,50 @@ class Trainer:
         Raises:
             UserError: too many losses in a row were not finite, or a checkpoint could not be written.
         """
+        bar = Progress(self.progressed.step, self.settings.max_iters)
+        try:
+            with Interrupt() as interrupt:
+                self._loop(bar, interrupt)
+        finally:
+            bar.close()
+        return interrupt
+
+    def _loop(self, bar: Progress, interrupt: Interrupt) -> None:
         s, p = self.settings, self.progressed
-        bar = Progress(p.step, s.max_iters)
         hidden_states = torch.compile(self.model.hidden_states) if s.compile else self.model.hidden_states
         self.model.train()
-        with Interrupt() as interrupt:
-            if p.step == 0:
-                self._baseline(bar, interrupt)
-            saved_at = p.step
-            interval = Interval()
-            while p.step < s.max_iters and not interrupt:
-                started = time.perf_counter()
-                lr = self.learning_rate.at(p.step)
-                set_learning_rate(self.optimizer, lr)
-                if self.dropout is not None:
-                    self._set_dropout(self.dropout.at(p.step))
+        saved_at = p.step or -1
+        if s.eval_intervals and p.evaluated < p.step and (p.step == 0 or self._due(s.eval_intervals)):
+            self._evaluate(bar, interrupt)  # before any training; or the one during which the run was stopped
 
-                window = self._window(p.step)
-                loss, norm = self._update(window, hidden_states)
+        while p.step < s.max_iters and not interrupt:
+            started = time.perf_counter()
+            lr = self.learning_rate.at(p.step)
+            set_learning_rate(self.optimizer, lr)
+            if self.dropout is not None:
+                self._set_dropout(self.dropout.at(p.step))
 
-                p.step += 1
-                tokens, seconds = sum(batch.input_ids.numel() for batch in window), time.perf_counter() - started
-                p.tokens, p.seconds = p.tokens + tokens, p.seconds + seconds
-                interval.add(loss, tokens, seconds)
-                self._count_nonfinite(loss, norm, window)
-                bar.update(p.step, loss, interval.tokens_per_second)
+            window = self._window(p.step)
+            loss, norm = self._update(window, hidden_states)
 
-                if p.step % s.log_interval == 0 or p.step == s.max_iters:
-                    self._log(bar, interval, lr, norm)
-                    interval = Interval()
-                is_best = False
-                if s.eval_intervals and self._due(s.eval_intervals):
-                    is_best = self._evaluate(bar, interrupt)
-                if is_best or self._due((s.checkpoint_interval,)):
-                    self.save(is_best=is_best)
-                    saved_at = p.step
-            if saved_at != p.step:
-                self.save(is_best=False)
-        bar.close()
-        return interrupt
+            p.step += 1
+            tokens, seconds = sum(batch.input_ids.numel() for batch in window), time.perf_counter() - started
+            p.tokens, p.seconds = p.tokens + tokens, p.seconds + seconds
+            p.interval.add(loss, tokens, seconds)
+            self._count_nonfinite(loss, norm, window)
+            bar.update(p.step, loss, p.interval.tokens_per_second)
+
+            if self._due((s.log_interval,)):
+                self._log(bar, lr, norm)
+                p.interval = Interval()
+            is_best = False
+            if s.eval_intervals and self._due(s.eval_intervals):
+                is_best = self._evaluate(bar, interrupt)
+            if is_best or self._due((s.checkpoint_interval,)):
+                self.save(is_best=is_best)
+                saved_at = p.step
+        if saved_at != p.step:
+            self.save(is_best=False)
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -212,8 +186,9 @@ class Trainer:
         step = self.progressed.step
         return step == self.settings.max_iters or any(step % interval == 0 for interval in intervals)
 
-    def _log(self, bar: Progress, interval: Interval, lr: float, norm: float) -> None:
-        p, rate = self.progressed, interval.tokens_per_second
+    def _log(self, bar: Progress, lr: float, norm: float) -> None:
+        p, interval = self.progressed, self.progressed.interval
+        rate = interval.tokens_per_second
         row = {"step": p.step, "loss": interval.loss, "lr": lr, "grad_norm": norm, "tokens_per_second": round(rate, 1)}
         row |= {"tokens": p.tokens, "seconds": round(p.seconds, 2), "skipped_steps": p.skipped_steps}
         if self.dropout is not None:
@@ -246,33 +221,28 @@ class Trainer:
                 assert self.mask_token is not None
                 yield mask_inputs(batch, self.settings.mask_ratio, self.mask_token, seed=0, index=index)
 
-    def _baseline(self, bar: Progress, interrupt: Interrupt) -> None:
-        """What the model does before any training."""
-        if self.settings.eval_intervals and (result := self._heldout(interrupt)):
-            self.folder.write_json(self.folder.baseline / "metrics" / "heldout.json", result)
-            self._report(bar, 0, result)
-
     def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:
-        """Held-out loss and a sample. -> whether it is the best so far."""
+        """Held-out loss and a sample. -> whether it is the best so far, which the untrained model never is."""
         p = self.progressed
         result = self._heldout(interrupt)
         if result is None:
             return False
-        self._report(bar, p.step, result)
+        p.evaluated = p.step
+        row = {"step": p.step, **result}
+        self.folder.eval_metrics.write(row)
+        self.trackers.write("heldout", row)
+        bits = f", {result['bits_per_byte']:.3f} bits a byte" if "bits_per_byte" in result else ""
+        bar.say(f"step {p.step:,}: held-out loss {result['loss']:.4f}, perplexity {result['perplexity']:,.2f}{bits}")
+        if p.step == 0:
+            self.folder.write_json(self.folder.baseline / "metrics" / "heldout.json", result)
+            return False
         if sample := self.sample():
-            self.folder.write_sample(p.step, sample)
-            bar.say(f"--- sample at step {p.step} ---\n{sample}\n---")
+            self.folder.samples.write({"step": p.step, "text": sample})
+            bar.say(f"--- sample at step {p.step:,} ---\n{sample}\n---")
         if not math.isfinite(result["loss"]) or (p.best_loss is not None and result["loss"] >= p.best_loss):
             return False
         p.best_loss, p.best_step = result["loss"], p.step
         return True
-
-    def _report(self, bar: Progress, step: int, result: dict[str, float]) -> None:
-        row = {"step": step, **result}
-        self.folder.eval_metrics.write(row)
-        self.trackers.write("heldout", row)
-        bits = f", {result['bits_per_byte']:.3f} bits a byte" if "bits_per_byte" in result else ""
-        bar.say(f"step {step:,}: held-out loss {result['loss']:.4f}, perplexity {result['perplexity']:,.2f}{bits}")
 
     def save(self, *, is_best: bool) -> Path:
         """Write a checkpoint of this moment."""
@@ -294,4 +264,5 @@ class Trainer:
         load_optimizer(checkpoint, self.optimizer)
         self.precision.scaler.load_state_dict(state["scaler"])
         self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed)})
+        self.progressed.interval = Interval(**state["interval"])
         restore_random_states(state["random"])
