@@ -23,6 +23,7 @@ class NotYet:
     what: str
     remedy: str
     planning: bool = False
+    marked: str = "not available yet"  # what the reference says beside the key
 
 
 def _given(value: Any) -> bool:
@@ -39,14 +40,14 @@ NOT_YET = (
         "model.core_model_type", lambda value: value == "hf_core", "the core of a Hugging Face model", "use `generic`"
     ),
     NotYet("fine_tuning", _given, "fine-tuning", FROM_SCRATCH_ONLY),
-    NotYet(
-        "model.trust_remote_code",
-        _given,
-        "running Python code that comes with a checkpoint",
-        "every model here is native: leave it out",
-    ),
     NotYet("models", _given, "training several models", "give one model under `model:`"),
-    NotYet("trainer.optimizer.name", lambda name: name != "adamw", "an optimizer with 8-bit states", "use `adamw`"),
+    NotYet(
+        "trainer.optimizer.name",
+        lambda name: name != "adamw",
+        "an optimizer with 8-bit states",
+        "use `adamw`",
+        marked="8-bit states are not available yet",
+    ),
     NotYet("trainer.batch_sizes", _given, "a table of batch sizes by model and task", "give trainer.batch_size"),
     NotYet("dataset.format", _given, "instruction data", "name a text corpus in dataset.name"),
     NotYet("dataset.train_path", _given, "instruction data", "name the file in dataset.name"),
@@ -54,24 +55,49 @@ NOT_YET = (
     NotYet("dataset.preprocessing", _given, "instruction data", "leave it out"),
     NotYet("evaluation.mcq_benchmarks", _given, "evaluation on benchmarks", "leave it out"),
     NotYet("evaluation.benchmarks", _given, "evaluation on benchmarks", "leave it out"),
-    NotYet("evaluation.text_modeling_eval", _given, "the text-modelling evaluation", "set it to false"),
+    NotYet(
+        "evaluation.text_modeling_eval",
+        _given,
+        "the text-modelling evaluation",
+        "set it to false",
+        marked="not available yet: false from scratch",
+    ),
     NotYet("output.push_to_hub", _given, "uploading to the hub", "set it to false"),
     NotYet("output.hub_model_id", _given, "uploading to the hub", "leave it out"),
     NotYet("distributed.use_deepspeed", _given, "DeepSpeed", "set it to false and train in one process", True),
     NotYet("distributed.deepspeed_config", _given, "DeepSpeed", "leave it out", True),
     NotYet("distributed.zero_stage", _given, "sharding over processes", "leave it out", True),
-    NotYet("distributed.num_processes", lambda n: n > 1, "training in several processes", "set it to 1", True),
+    NotYet(
+        "distributed.num_processes",
+        lambda count: count > 1,
+        "training in several processes",
+        "set it to 1",
+        planning=True,
+        marked="more than 1 is not available yet",
+    ),
+)
+
+
+# Refused for good.
+NEVER = (
+    NotYet(
+        "model.trust_remote_code",
+        _given,
+        "code that comes with a checkpoint is never run, every model here is native",
+        "leave it out",
+        marked="true is refused",
+    ),
 )
 
 
 def refusals(run: RunConfig, layer: Layer, planning: bool = False) -> list[str]:
-    """One sentence for each setting of the run that is not available yet."""
+    """One sentence for each setting of the run that is refused."""
     found: list[str] = []
-    for row in NOT_YET:
+    for row in (*NEVER, *NOT_YET):
         if (planning and row.planning) or not row.refused(value_at(run, row.path)):
             continue
         where = layer.where(tuple(row.path.split(".")))
-        found.append(f"{where}: {row.what} is not available yet: {row.remedy}.")
+        found.append(f"{where}: {row.what}{'' if row in NEVER else ' is not available yet'}: {row.remedy}.")
     if not planning and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         found.append(
             "WORLD_SIZE: training in several processes is not available yet: start one process, without torchrun."

@@ -21,13 +21,24 @@ RENAME = {
     "device": "general.device",
     # core model document: selectors with settings, written as a mapping or flat
     "model.core_model_type.name": "model.core_model_type",
-    "model.core_model_type.*": "model.*",
+    "model.core_model_type.num_layers": "model.num_layers",
+    "model.core_model_type.ffn.*": "model.ffn.*",
+    "model.core_model_type.attn.*": "model.attn.*",
+    "model.core_model_type.ffn_weight_tying": "model.ffn_weight_tying",
+    "model.core_model_type.c_proj_weight_tying": "model.c_proj_weight_tying",
+    "model.core_model_type.freeze_core": "model.freeze_core",
     "model.embedding_model_type.name": "model.embedding_model_type",
-    "model.embedding_model_type.*": "model.*",
+    "model.embedding_model_type.embedding_weight_tying": "model.embedding_weight_tying",
+    "model.embedding_model_type.embedding_dropout": "model.embedding_dropout",
     "model.tokenizer_type.name": "model.tokenizer_type",
-    "model.tokenizer_type.*": "model.*",
+    "model.tokenizer_type.vocab_size": "model.vocab_size",
+    "model.tokenizer_type.tokenizer_dataset_name": "model.tokenizer_dataset_name",
+    "model.tokenizer_type.tokenizer_simplify": "model.tokenizer_simplify",
+    "model.tokenizer_type.tokenizer_min_frequency": "model.tokenizer_min_frequency",
     "model.lm_head_type.name": "model.lm_head_type",
-    "model.lm_head_type.*": "model.*",
+    "model.lm_head_type.lm_head_normalization": "model.lm_head_normalization",
+    "model.lm_head_type.lm_head_bias": "model.lm_head_bias",
+    "model.lm_head_type.lm_head_dropout": "model.lm_head_dropout",
     "model.model_shell_type.name": "model.model_shell_type",
     "model.positional_encoding_type.name": "model.positional_encoding_type",
     "model.initialization_fn": "model.initialization_fn.name",
@@ -128,7 +139,7 @@ def spellings(path: Path) -> list[str]:
 
 def _moved(path: Path) -> Path:
     """A path after the longest rule for a whole section that it falls under."""
-    for length in range(len(path) - 1, 0, -1):
+    for length in range(len(path), 0, -1):
         if path[:length] in SECTION_RULES:
             return SECTION_RULES[path[:length]] + path[length:]
     return path

@@ -50,7 +50,7 @@ def load_config(
     `overrides` are words of the command line (`--trainer.batch_size 4`, `dataset=stdlib`); `planning` lets through what
     --plan can compute and training cannot do yet; `test_mode` shrinks the run to a few steps on little data, as does
     EMOBENCH_TEST_MODE=1 in the environment; `find_device` is what `device: auto` asks.
-    Raises UserError, naming file, line and key: a key is unknown, a value of a wrong type, contradictory or unavailable.
+    Raises UserError, naming file, line and key, for what is unknown, of a wrong type, contradictory or not available.
     """
     sources = read_sources(path, overrides or [])
     if test_mode or os.environ.get("EMOBENCH_TEST_MODE", "0") not in ("", "0"):
@@ -62,7 +62,7 @@ def load_config(
 def parse_config(
     path: FilePath | None = None, overrides: list[str] | None = None, find_device: Callable[[], str] = best_device
 ) -> RunConfig:
-    """Read, rename and parse, but do not resolve: a documented setting gets through, available or not. Raises UserError."""
+    """Read, rename and parse without resolving: any documented setting gets through, available or not. Raises UserError."""
     return _parse(read_sources(path, overrides or []), find_device)[0]
 
 

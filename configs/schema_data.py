@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .fields import WORD, Flag, Fraction, Positive, Section, Text, key, spelled
+from .fields import WORD, Flag, Positive, Section, Share, Text, key, spelled
 
 
 class Preprocessing(Section):
@@ -30,13 +30,12 @@ class Dataset(Section):
     )
     streaming: Flag = key(False, "read a Hugging Face dataset as it arrives instead of downloading it first")
     documents: Annotated[Literal["auto", "file", "blank_line", "line"], WORD] = key(
-        "auto", "how a text file falls into documents: one `file`, at each `blank_line`, each `line`, or `auto`"
+        "auto",
+        "how text files fall into documents: each `file` is one (`auto` too), or split at every `blank_line` or `line`",
     )
-    val_fraction: Fraction = key(0.05, "share of the documents held out for evaluation")
+    val_fraction: Share = key(0.05, "share of the documents held out for evaluation")
     max_documents: Positive | None = key(None, "read no more documents than this")
-    num_proc: Positive | None = key(
-        None, "processes that download and prepare a Hugging Face dataset; null: one a core"
-    )
+    num_proc: Positive | None = key(None, "processes that prepare a Hugging Face dataset; default: one")
 
     format: Annotated[Literal["alpaca", "sharegpt", "oasst", "custom"], spelled(share_gpt="sharegpt")] | None = key(
         None, "format of an instruction data set"

@@ -35,12 +35,14 @@ class Evaluation(Section):
     strategy: Annotated[Literal["steps", "epoch", "no"], spelled(epochs="epoch", step="steps", none="no")] = key(
         "steps", "evaluate every `interval` steps, after each `epoch`, or `no`"
     )
-    interval: Positive = key(2000, "steps between two evaluations: held-out loss, benchmarks, a sample of text")
+    interval: Positive = key(2000, "steps between two evaluations: held-out loss and a sample of text")
     batch_size: Positive | None = key(
         None, "sequences in one forward pass of an evaluation; default: trainer.batch_size"
     )
     max_batches: Positive | None = key(50, "batches of held-out text in one evaluation; null: all of them")
-    dataset_loss_eval_iters: Positive = key(1000, "steps between two measurements of the held-out loss alone")
+    dataset_loss_eval_iters: Positive = key(
+        1000, "steps between two measurements of the held-out loss, besides `interval`"
+    )
     text_modeling_eval: Flag = key(True, "measure text modelling without regard to the tokenizer, byte by byte")
     mcq_benchmarks: list[Text] = key(None, "multiple-choice benchmarks: " + ", ".join(MCQ_BENCHMARKS), factory=list)
     benchmarks: list[Text] = key(

@@ -85,8 +85,8 @@ class Trainer(Section):
     # --- what is learned --------------------------------------------------------------------------------------
     loss_fn: Annotated[Literal["cross_entropy", "next_token_mlm"], WORD] = key(
         None,
-        "`cross_entropy` of the next token, or `next_token_mlm`: random input tokens are masked and the position before "
-        "each predicts it, with loss on those only (arXiv 2404.05961)",
+        "`cross_entropy` of the next token, or `next_token_mlm`: random input tokens are masked, the position before "
+        "each predicts it, and only those count (arXiv 2404.05961)",
         required=True,
     )
     mask_ratio: Fraction = key(0.15, "`next_token_mlm`: share of the input tokens that is masked")
@@ -102,9 +102,9 @@ class Trainer(Section):
     dataloader: Annotated[Literal["standard"], WORD] = key("standard", "batches from the tokenised corpus")
     datasampling: Annotated[Literal["standard", "sequential", "packed"], WORD] = key(
         "standard",
-        "`standard`: random crops; `sequential` or `packed`: the documents in shuffled order, packed with boundaries",
+        "`standard`: random crops of the text; `packed`: every token once an epoch, in rows that keep documents apart; "
+        "`sequential`: the same rows in the order of the text",
     )
-    num_workers: Natural | None = key(None, "processes that tokenise the corpus; null: one a core")
 
     # --- precision and speed ----------------------------------------------------------------------------------
     mixed_precision: Annotated[
@@ -112,9 +112,9 @@ class Trainer(Section):
     ] = key("no", "`no` is fp32; `bf16` and `fp16` compute in 16 bits and keep fp32 weights")
     compile: Flag = key(False, "torch.compile: slow first steps, faster ones after")
     gradient_checkpointing: Flag = key(
-        False, "keep no activations inside blocks, compute them again: less memory, 1/3 slower"
+        False, "compute the inside of a block again in the backward pass instead of keeping it: a third slower"
     )
-    deterministic: Flag = key(True, "refuse operations whose result depends on chance")
+    deterministic: Flag = key(True, "prefer operations that give the same result every time, where a GPU has others")
 
     # --- when things happen -----------------------------------------------------------------------------------
     log_interval: Positive = key(10, "steps between two lines of the log")
