@@ -23,7 +23,7 @@ def count_parameters(config: ModelConfig, task: Task = "causal_lm", num_labels: 
 
 
 def flops_per_token(config: ModelConfig, context: int | None = None, training: bool = True) -> int:
-    """Floating-point operations a token of a causal or masked language model, in texts of `context` tokens.
+    """Floating-point operations a token of a causal language model, in texts of `context` tokens.
 
     Two for each weight that multiplies the token, and 4 H D S a layer for its scores with S tokens and their weighted
     sum, S being the whole context (or the window), as PaLM counts it (arXiv 2204.02311, appendix B). A backward pass
@@ -32,7 +32,8 @@ def flops_per_token(config: ModelConfig, context: int | None = None, training: b
     c, context = config, context or config.max_seq_len
     heads = (2 * c.n_heads + 2 * c.n_kv_heads) * c.head_dim  # q and out, k and v
     weights = c.n_layers * (c.d_model * heads + c.d_model * c.d_ff * (3 if c.gated else 2))
-    weights += c.d_embed * c.d_model if c.d_embed != c.d_model else 0
+    if c.d_embed != c.d_model:  # into the core, and out of it again to a tied head
+        weights += c.d_embed * c.d_model * (2 if c.tie_embeddings else 1)
     weights += (c.d_embed if c.tie_embeddings else c.d_model) * c.vocab_size
     attended = 0
     for layer in range(c.n_layers):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, nearest
+from .attention import Attention
 from .cache import KVCache
 from .config import TASKS, ModelConfig, Task
 from .core import Core
@@ -87,11 +90,11 @@ class Model(nn.Module):
     ) -> list[Tensor]:
         """For each layer (B, H, T, T) in fp32: what share of each key every query takes, rows summing to 1."""
         maps: list[Tensor] = []
-        attentions = [layer.attn.f for layer in self.core.layers]
-        hooks = [
-            attention.register_forward_pre_hook(lambda _, args, maps_of=attention.maps: maps.append(maps_of(*args[:3])))
-            for attention in attentions
-        ]
+
+        def record(attention: nn.Module, inputs: tuple[Any, ...]) -> None:
+            maps.append(cast(Attention, attention).maps(*inputs[:3]))
+
+        hooks = [layer.attn.f.register_forward_pre_hook(record) for layer in self.core.layers]
         try:
             with without_dropout(self):
                 self.hidden_states(input_ids, attention_mask, token_type_ids)
