@@ -161,12 +161,11 @@ def stdlib_files() -> list[Path]:
     """The sources of the running Python's own library, its tests left out: present on every machine."""
     root = Path(sysconfig.get_paths()["stdlib"])
     left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
-    files = [
-        path
-        for path in root.rglob("*.py")
+    files: list[Path] = []
+    for place, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in left_out]
         # _sysconfigdata holds the paths of the machine Python was built on: no text
-        if not left_out.intersection(path.relative_to(root).parts) and not path.name.startswith("_sysconfigdata")
-    ]
+        files += [Path(place, name) for name in names if name.endswith(".py") and not name.startswith("_sysconfigdata")]
     if not files:
         raise UserError(f"this Python has no library sources at {root}: name a text file or folder as dataset.name")
     return sorted(files, key=lambda path: path.relative_to(root).as_posix())

@@ -67,11 +67,12 @@ class Sampler:
             raise UserError(f"trainer.datasampling is '{mode}'.{nearest(mode, MODES)}")
         if not 0 <= rank < world:
             raise UserError(f"rank {rank} of {world}: ranks count from 0")
-        need = context + 1 if mode == "standard" else 2
+        # Held-out text may fall short of a row: packed, it is padded.
+        need = 2 if mode != "standard" and stream.name == "held-out text" else context + 1
         if stream.n_tokens < need:
             raise UserError(
-                f"the text has {stream.n_tokens} tokens, and a context of {context} needs {need}: "
-                "give more text or a shorter model.context_window"
+                f"the {stream.name} has {stream.n_tokens} tokens, and a context of {context} needs {need}: "
+                "give more text (dataset.name, dataset.val_fraction) or a shorter model.context_window"
             )
         self.stream, self.batch_size, self.context = stream, batch_size, context
         self.seed, self.mode, self.rank, self.world = seed, mode, rank, world

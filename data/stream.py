@@ -15,7 +15,10 @@ class TokenStream:
     within one run is read with a single gather.
     """
 
-    def __init__(self, tokens: TokenFile, documents: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, tokens: TokenFile, documents: NDArray[np.int64] | None = None, name: str = "training text"
+    ) -> None:
+        self.name = name
         chosen = np.arange(tokens.n_documents) if documents is None else np.sort(documents)
         first = np.asarray(tokens.starts[chosen], dtype=np.int64)
         lengths = np.asarray(tokens.starts[chosen + 1], dtype=np.int64) - first
@@ -58,20 +61,26 @@ class TokenStream:
 
 
 def split_documents(tokens: TokenFile, val_fraction: float, seed: int = 0) -> tuple[TokenStream, TokenStream]:
-    """(train, validation): documents drawn by a hash of their text until they hold `val_fraction` of the tokens.
+    """(training, held-out): documents drawn by a hash of their text until they hold `val_fraction` of the tokens.
 
     The draw depends on the text and `seed` alone, so equal documents land on the same side and a longer corpus keeps
-    most of its split. At least one document stays on each side; `tokens` must have two.
+    most of its split. A document larger than half of what is to be held out stays in training, unless all are: then
+    the smallest is held out. `tokens` must have two documents.
     """
+    lengths = np.diff(tokens.starts)
+    target = val_fraction * tokens.n_tokens
     order = np.argsort(_mix(np.asarray(tokens.hashes) + np.uint64(seed)), kind="stable")
-    lengths = np.diff(tokens.starts)[order]
-    before = np.cumsum(lengths) - lengths
-    n_val = max(1, int(np.searchsorted(before, val_fraction * tokens.n_tokens)))
-    hashes = tokens.hashes[order]
-    while n_val < len(order) - 1 and hashes[n_val] == hashes[n_val - 1]:
-        n_val += 1  # the last one's twins come along
-    n_val = min(n_val, len(order) - 1)
-    return TokenStream(tokens, order[n_val:]), TokenStream(tokens, order[:n_val])
+    order = order[lengths[order] <= target / 2]
+    if len(order) == 0:
+        order = np.argsort(lengths, kind="stable")[:1]
+    before = np.cumsum(lengths[order]) - lengths[order]
+    last = max(1, int(np.searchsorted(before, target))) - 1
+    # The twins of the last one come along: no text is on both sides.
+    chosen = np.union1d(order[:last], np.flatnonzero(tokens.hashes == tokens.hashes[order[last]]))
+    if len(chosen) == tokens.n_documents:
+        chosen = chosen[:1]
+    train = np.setdiff1d(np.arange(tokens.n_documents), chosen)
+    return TokenStream(tokens, train), TokenStream(tokens, chosen, "held-out text")
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

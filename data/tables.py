@@ -41,7 +41,9 @@ class TableColumn(Corpus):
         self.name = name
         self.files = files
         self.text_column = text_column
-        self.n_bytes = sum(size_of(path) for path in files)
+        # What is packed says nothing of how much text will come.
+        packed = any(path.suffix.lower() in (".parquet", ".gz") for path in files)
+        self.n_bytes = None if packed else sum(size_of(path) for path in files)
 
     def _fingerprint(self) -> str:
         return hash_files(self.files, "table", self.text_column)

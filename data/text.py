@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import UserError
 from ..tokenizers.base import Tokenizer
 from .cache import cache_folder
@@ -58,9 +60,8 @@ def load_text(
     if tokens.n_documents < 2:
         raise UserError(f"the corpus {corpus.name} is too short to hold out text: set dataset.val_fraction to 0")
     if cut_at is not None:
-        import numpy as np
-
-        return TextData(tokens, TokenStream(tokens, np.array([0])), TokenStream(tokens, np.array([1])))
+        train, val = np.array([0]), np.array([1])
+        return TextData(tokens, TokenStream(tokens, train), TokenStream(tokens, val, "held-out text"))
     return TextData(tokens, *split_documents(tokens, val_fraction))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ from .cut_points import cut_pieces, join_pieces, split_at
 FORMAT = 1
 BLOCK = 1 << 20
 CHECK_WHOLE = 1 << 30  # tokens.bin above this size is checked at 256 places instead of everywhere
-BATCH_CHARS = 4 << 20
+BATCH_CHARS = 1 << 20
+T = TypeVar("T")
 ARRAYS = ("starts", "bytes", "hashes", "checks")
 
 
@@ -135,16 +136,18 @@ class _Writer:
         self.n_bytes = array("q")
         self.hashes = array("Q")
         self.checks = array("L" if array("L").itemsize == 4 else "I")
-        self._block = b""
+        self._held = bytearray()
 
     def write(self, ids: NDArray[Any]) -> None:
-        data = self._block + ids.astype(self.dtype, copy=False).tobytes()
-        whole = len(data) // BLOCK * BLOCK
-        for at in range(0, whole, BLOCK):
-            self.checks.append(zlib.crc32(data[at : at + BLOCK]))
-        self.file.write(data[:whole])
-        self._block = data[whole:]
+        self._held += ids.astype(self.dtype, copy=False).tobytes()
         self.n_tokens += len(ids)
+        while len(self._held) >= BLOCK:
+            self._flush(self._held[:BLOCK])
+            del self._held[:BLOCK]
+
+    def _flush(self, block: bytearray) -> None:
+        self.checks.append(zlib.crc32(block))
+        self.file.write(block)
 
     def end_document(self, n_bytes: int, text_hash: int) -> None:
         self.starts.append(self.n_tokens)
@@ -152,9 +155,8 @@ class _Writer:
         self.hashes.append(text_hash)
 
     def close(self) -> None:
-        if self._block:
-            self.checks.append(zlib.crc32(self._block))
-            self.file.write(self._block)
+        if self._held:
+            self._flush(self._held)
         self.file.close()
         arrays = (self.starts, np.int64), (self.n_bytes, np.int64), (self.hashes, np.uint64), (self.checks, np.uint32)
         for name, (values, dtype) in zip(ARRAYS, arrays, strict=True):
@@ -164,14 +166,22 @@ class _Writer:
 def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | None, progress: bool) -> None:
     from tqdm import tqdm
 
+    def encode(batch: list[Piece]) -> tuple[list[Piece], list[NDArray[Any]]]:
+        return batch, tokenizer.encode_arrays([text for text, _ in batch])
+
     writer = _Writer(folder, id_dtype(tokenizer.vocab_size))
-    end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    end = np.array([] if tokenizer.eos_id is None else [tokenizer.eos_id], dtype=np.uint32)
     digest, n_bytes = hashlib.blake2b(digest_size=8), 0
-    bar = tqdm(total=corpus.n_bytes, unit="B", unit_scale=True, desc=f"tokenising {corpus.name}", disable=not progress)
-    with bar:
-        for batch in _ahead(_batches(_pieces(corpus, tokenizer, cut_at))):
-            arrays = tokenizer.encode_arrays([text for text, _ in batch])
-            in_batch = 0
+    batches = _batches(_pieces(corpus, tokenizer, cut_at))
+    with tqdm(
+        total=corpus.n_bytes,
+        unit="B",
+        unit_scale=True,
+        desc=f"tokenising {Path(corpus.name).name}",
+        disable=not progress,
+    ) as bar:
+        # Three things at once: one batch is read, the next encoded (by every core), the third written.
+        for batch, arrays in _ahead(map(encode, _ahead(batches))):
             for (text, ends), ids in zip(batch, arrays, strict=True):
                 if len(ids) and int(ids.max()) >= tokenizer.vocab_size:
                     raise UserError(
@@ -182,12 +192,12 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | Non
                 data = tokenizer.normalize(text).encode("utf-8", "replace")
                 digest.update(data)
                 n_bytes += len(data)
-                in_batch += len(data)
                 if ends:
-                    writer.write(np.array(end, dtype=np.uint32))
+                    writer.write(end)
                     writer.end_document(n_bytes, int.from_bytes(digest.digest(), "little"))
                     digest, n_bytes = hashlib.blake2b(digest_size=8), 0
-            bar.update(in_batch)
+                bar.update(len(data))
+        bar.total = bar.n  # a table's file holds more than its text
     writer.close()
     if writer.n_tokens == len(end) * len(writer.n_bytes):
         raise UserError(f"the corpus {corpus.name} is empty: no document in it has any text")
@@ -226,10 +236,10 @@ def _batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield batch
 
 
-def _ahead(batches: Iterator[list[Piece]]) -> Iterator[list[Piece]]:
-    """The same batches; the next is read while one is encoded."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-        coming = reader.submit(next, batches, cast("list[Piece] | None", None))
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
-            yield batch
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; the next one is made, in a thread of its own, while one is used."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item

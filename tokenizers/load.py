@@ -117,8 +117,7 @@ def build_tokenizer(run: Any, corpus: Corpus | None = None, cache_dir: str | Pat
     from ..data.corpus import corpus_of, open_corpus
 
     model = run.model
-    path = getattr(model, "tokenizer_path", None)
-    name = canonical_name(str(path or model.tokenizer_type))
+    name = canonical_name(model.tokenizer_type)
     if name not in TRAINED:
         tokenizer = load_tokenizer(name)
     else:
