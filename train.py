@@ -7,8 +7,7 @@ import sys
 try:
     from groundup.trainers.command import main
 except ModuleNotFoundError as missing:
-    name = missing.name or "groundup"
-    sys.exit(f"error: the package '{name}' is not installed here: run `make train`, or `pip install -e .` and try again")
+    sys.exit(f"error: the package '{missing.name}' is not installed here: run `make train`, or `pip install -e .`")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,1 +1,15 @@
-"""weights -> numbers: metrics, perplexity, benchmarks."""
+"""weights -> numbers: what evaluate.py calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":  # torch is imported when something is evaluated
+        from .measure import evaluate
+
+        return evaluate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,9 +46,9 @@ print(groundup.models.__file__)
 print(tokenizers.__file__)
 from groundup.trainers.command import main
 yaml = pathlib.Path(groundup.models.__file__).parent.parent / "configs" / "quickstart.yaml"
-sys.exit(main(["--config", str(yaml), "dataset.name=words.txt", "model.tokenizer_type=byte", "model.vocab_size=null",
-    "model.num_layers=1", "trainer.max_iters=2", "trainer.warmup_iters=1", "trainer.max_seq_length=32", "general.device=cpu",
-    "evaluation.sample_tokens=3", "trainer.batch_size=2", "evaluation.batch_size=2"]))
+sys.exit(main(["--config", str(yaml), "dataset.name=words.txt", "model.vocab_size=270", "model.num_layers=1",
+    "trainer.max_iters=2", "trainer.warmup_iters=1", "trainer.max_seq_length=32", "trainer.batch_size=2",
+    "evaluation.sample_tokens=3", "evaluation.batch_size=2", "evaluation.interval=2", "general.device=cpu"]))
 """
     environment = {"PYTHONPATH": str(tmp_path / "site"), "GROUNDUP_CACHE": str(tmp_path / "cache")}
     used = run(sys.executable, "-c", script, cwd=tmp_path, **environment)

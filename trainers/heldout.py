@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..models.model import Model
 from .losses import loss_sum
@@ -25,6 +26,8 @@ def heldout_loss(
     chunk: int,
     bytes_per_token: float | None,
     stop: Callable[[], bool] = lambda: False,
+    total: int | None = None,
+    title: str | None = None,
 ) -> dict[str, float] | None:
     """Evaluate without touching weights, gradients or random states.
 
@@ -33,24 +36,25 @@ def heldout_loss(
         chunk: tokens whose logits exist at once.
         bytes_per_token: of the held-out text, for bits per byte, which compares models of different tokenizers.
         stop: asked between batches; True abandons the evaluation.
+        total, title: number of batches and name for a progress bar; without a title there is none.
 
     Returns:
         loss, perplexity, bits_per_byte (if the bytes are known), tokens, seconds; None if it was abandoned.
     """
     was_training, started = model.training, time.perf_counter()
     model.eval()
-    total, count = 0.0, 0
+    nats, count = 0.0, 0
     try:
-        for input_ids, labels, segment_ids in batches:
+        for input_ids, labels, segment_ids in tqdm(batches, title, total, disable=title is None, unit="batch"):
             if stop():
                 return None
             with precision.autocast():
                 hidden = model.hidden_states(input_ids, segment_ids=segment_ids)  # (B, T, C)
                 loss, targets = loss_sum(hidden, labels, model.head, chunk=chunk)
-            total, count = total + loss.item(), count + targets
+            nats, count = nats + loss.item(), count + targets
     finally:
         model.train(was_training)
-    loss = total / max(1, count)
+    loss = nats / max(1, count)
     result = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
     if bytes_per_token:
         result["bits_per_byte"] = loss / math.log(2) / bytes_per_token

@@ -318,7 +318,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tiny: Tiny, root: Path, number: si
 
 @pytest.mark.slow
 def test_kill_9_at_any_moment_costs_no_bit(tiny: Tiny, root: Path) -> None:
-    options = [*LONG, "trainer.checkpoint_interval=1"]
+    options = [word.replace("checkpoint_interval=2", "checkpoint_interval=1") for word in LONG]
     whole = run(tiny("whole"), *options)
     config = tiny("killed")
     chance = random.Random(5)
@@ -353,9 +353,9 @@ def test_kill_9_at_any_moment_costs_no_bit(tiny: Tiny, root: Path) -> None:
 @pytest.mark.slow
 def test_errors_are_one_sentence_and_exit_code_1(tiny: Tiny, root: Path, tmp_path: Path) -> None:
     bad = {
-        "does not exist": ["--config", str(tmp_path / "none.yaml")],
+        "none.yaml": ["--config", str(tmp_path / "none.yaml")],
         "dataset.name": ["--config", str(tiny()), "dataset.name=./nothing.txt"],
-        "Did you mean 'num_layers'": ["--config", str(tiny()), "model.num_layer=3"],
+        "Did you mean 'model.num_layers'": ["--config", str(tiny()), "model.num_layer=3"],
     }
     for expected, arguments in bad.items():
         process = start(root, *arguments)
@@ -364,4 +364,4 @@ def test_errors_are_one_sentence_and_exit_code_1(tiny: Tiny, root: Path, tmp_pat
         assert "Traceback" not in stderr
         last = stderr.strip().splitlines()[-1]
         assert last.startswith("error: "), stderr
-        assert expected in last or expected == "does not exist", last
+        assert expected in last

@@ -1,0 +1,52 @@
+"""Perplexity of a text: how surprised a model is, in nats a token and bits a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from ..data.sampling import Sampler
+from ..data.stream import TokenStream
+from ..errors import UserError
+from ..models.model import Model
+from ..trainers.heldout import heldout_loss
+from ..trainers.losses import chunk_tokens
+from ..trainers.precision import build_precision
+
+
+def perplexity(
+    model: Model, text: TokenStream, *, batch_size: int = 8, limit: int | None = None, context: int | None = None
+) -> dict[str, float]:
+    """Over a whole text, in rows of `context` tokens that do not overlap; documents do not see each other.
+
+    Every token is predicted once, but for the first of each document. In fp32.
+
+    Args:
+        limit: no more than so many batches.
+        context: tokens in a row; default: all that the model was built for.
+
+    Returns:
+        loss (nats a token), perplexity, bits_per_byte, tokens, seconds.
+
+    Raises:
+        UserError: the model is bidirectional, or the text has fewer than two tokens.
+    """
+    if not model.config.causal:
+        raise UserError("perplexity needs a causal model: a bidirectional one sees the token it should predict")
+    context = min(context or model.config.max_seq_len, model.config.max_seq_len)
+    rows = Sampler(text, batch_size, context, mode="sequential")
+    count = rows.batches_per_epoch if limit is None else min(limit, rows.batches_per_epoch)
+    device = next(model.parameters()).device
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        for batch in (rows.batch(i).to(device) for i in range(count)):
+            yield batch.input_ids, batch.labels, batch.segment_ids
+
+    precision = build_precision("no", device)
+    chunk = chunk_tokens(model.config.vocab_size, precision.dtype)
+    result = heldout_loss(
+        model, batches(), precision, chunk=chunk, bytes_per_token=text.bytes_per_token, total=count, title="perplexity"
+    )
+    assert result is not None  # nothing stops it
+    return result

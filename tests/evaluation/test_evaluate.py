@@ -1,0 +1,95 @@
+"""evaluate.py's numbers against a plain computation over the same text."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from groundup.configs.schema import load_config
+from groundup.errors import UserError
+from groundup.evaluation import evaluate
+from groundup.evaluation.command import main
+from groundup.trainers.folder import find_run
+from groundup.trainers.load import load_run
+from groundup.trainers.run import train
+
+YAML = """
+model: {{core_model_type: generic, num_layers: 1, hidden_dim: 16, context_window: 8, positional_encoding_type: rope,
+  tokenizer_type: byte, ffn: {{ffn_type: silu_ffn, ffn_dim: 24}}, attn: {{attn_type: causal, num_kv_heads: 2}}}}
+trainer: {{batch_size: 2, gradient_accumulation_steps: 1, max_iters: 3, warmup_iters: 1, loss_fn: cross_entropy}}
+dataset: {{name: {text}, documents: line}}
+evaluation: {{sample_tokens: 0, max_batches: null}}
+output: {{output_dir: {out}, plots: false}}
+general: {{device: cpu}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("GROUNDUP_CACHE", str(folder / "cache"))
+    (folder / "text.txt").write_text("".join(f"line number {i} of the text\n" for i in range(80)))
+    (folder / "run.yaml").write_text(YAML.format(text=folder / "text.txt", out=folder / "out"))
+    assert train(load_config(folder / "run.yaml", [])) == 0
+    yield find_run("latest", folder / "out")
+    patch.undo()
+
+
+def by_hand(folder: Path, lines: list[str]) -> tuple[float, int, int]:
+    """Nats, tokens and bytes: the stream in rows of 8, each document of a row seen alone."""
+    model, tokenizer = load_run(folder)
+    stream = [(token, n) for n, line in enumerate(lines) for token in [*tokenizer.encode(line), tokenizer.eos_id]]
+    nats, count = 0.0, 0
+    for start in range(0, len(stream), 8):
+        row = stream[start : start + 9]
+        for n in dict.fromkeys(n for _, n in row[:8]):
+            inputs = [token for token, m in row[:8] if m == n]
+            ids = [token for token, m in row if m == n]
+            targets = ids[1 : len(inputs) + 1]
+            if targets:
+                logits = model(torch.tensor([inputs]))[0, : len(targets)]
+                nats += F.cross_entropy(logits, torch.tensor(targets), reduction="sum").item()
+                count += len(targets)
+    return nats, count, sum(len(line.encode()) for line in lines)
+
+
+def test_perplexity_of_another_text(run: Path, tmp_path: Path) -> None:
+    text = tmp_path / "other.txt"
+    text.write_text("some other text, é and all, that is one document of a file")
+    output = tmp_path / "numbers.json"
+    results = evaluate(run, data=text, output=output, batch_size=3)
+    nats, count, n_bytes = by_hand(run, [text.read_text()])
+    numbers = results["tasks"]["perplexity"]
+    assert numbers["tokens"] == count
+    assert numbers["loss"] == pytest.approx(nats / count, rel=1e-5)
+    assert numbers["perplexity"] == pytest.approx(math.exp(nats / count), rel=1e-5)
+    per_token = n_bytes / (n_bytes + 1)  # the end-of-text token stands for no byte
+    assert numbers["bits_per_byte"] == pytest.approx(nats / count / math.log(2) / per_token, rel=1e-5)
+    assert json.loads(output.read_text()) == results
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_batch_size_does_not_matter(run: Path, batch_size: int) -> None:
+    a = evaluate(run, batch_size=batch_size)["tasks"]["perplexity"]
+    b = evaluate(run, batch_size=4)["tasks"]["perplexity"]
+    assert a["tokens"] == b["tokens"]
+    assert a["loss"] == pytest.approx(b["loss"], rel=1e-6)
+
+
+def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(run), "--device", "cpu", "--limit", "2"]) == 0
+    assert "perplexity" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_sentence(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="Did you mean 'perplexity'"):
+        evaluate(run, ["perplexty"])
+    with pytest.raises(UserError, match="no checkpoint in it"):
+        evaluate(tmp_path)
+    assert main(["--model", str(tmp_path / "none"), "--device", "cpu"]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
