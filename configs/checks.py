@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, nearest
 from .architecture import architecture
 from .fields import shown
 from .layers import ALTERNATIVES, Layer
 from .not_yet import value_at
-from .schema_model import Model
+from .schema_model import TOKENIZERS, Model
 from .schema_run import FIELDS, RunConfig
 
 _INSTEAD = {".".join(one): ".".join(other) for one, other in ALTERNATIVES}
@@ -66,7 +67,8 @@ def impossible(run: RunConfig, layer: Layer) -> list[str]:
     found: list[str] = []
 
     def refuse(path: str, sentence: str) -> None:
-        found.append(f"{layer.where(tuple(path.split('.')))}: {sentence}.")
+        end = "" if sentence.endswith(("?", ".")) else "."
+        found.append(f"{layer.where(tuple(path.split('.')))}: {sentence}{end}")
 
     _model(run.model, refuse)
     _steps(run, refuse)
@@ -115,22 +117,25 @@ def _model(model: Model, refuse: Refuse) -> None:
     norms = (attn.normalization, ffn.normalization, model.lm_head_normalization)
     if not model.norm_bias and "layer_norm" not in norms:
         refuse("model.norm_bias", "only layer_norm has a bias, and no norm here is one")
-    unused = {
-        "rope_theta": model.positional_encoding_type == "rope",
-        "initialization_fn.gain": init.name == "xavier",
-        "initialization_fn.mode": init.name == "kaiming",
-        "initialization_fn.nonlinearity": init.name == "kaiming",
-        "tokenizer_dataset_name": model.tokenizer_type in _TRAINED_TOKENIZERS,
-        "tokenizer_simplify": model.tokenizer_type == "bpe",
-        "tokenizer_min_frequency": model.tokenizer_type == "bpe",
-    }
-    switches = {"rope": "positional_encoding_type", "init": "initialization_fn.name", "toke": "tokenizer_type"}
-    for name, used in unused.items():
-        value = value_at(model, name)
-        default = FIELDS[("model", *name.split("."))].default
+    for name, used, switch in (
+        ("rope_theta", model.positional_encoding_type == "rope", "positional_encoding_type"),
+        ("initialization_fn.gain", init.name == "xavier", "initialization_fn.name"),
+        ("initialization_fn.mode", init.name == "kaiming", "initialization_fn.name"),
+        ("initialization_fn.nonlinearity", init.name == "kaiming", "initialization_fn.name"),
+        ("tokenizer_dataset_name", model.tokenizer_type in _TRAINED_TOKENIZERS, "tokenizer_type"),
+        ("tokenizer_simplify", model.tokenizer_type == "bpe", "tokenizer_type"),
+        ("tokenizer_min_frequency", model.tokenizer_type == "bpe", "tokenizer_type"),
+    ):
+        value, default = value_at(model, name), FIELDS[("model", *name.split("."))].default
         if not used and value != default:
-            switch = switches[name[:4]]
-            refuse(f"model.{name}", f"{shown(value)} has no effect with {switch} {value_at(model, switch)}")
+            given = f"{shown(value)} has no effect with {switch} {value_at(model, switch)}"
+            refuse(f"model.{name}", f"{given}: leave it out, or {shown(default)}")
+    name = model.tokenizer_type
+    if name not in TOKENIZERS and "/" not in name and not Path(name).expanduser().exists():
+        refuse(
+            "model.tokenizer_type",
+            f"no tokenizer is called '{name}', and no file or folder.{nearest(name, TOKENIZERS)}",
+        )
 
 
 def _steps(run: RunConfig, refuse: Refuse) -> None:

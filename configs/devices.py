@@ -17,11 +17,12 @@ def device_type(device: str) -> str:
     return device.split(":")[0]
 
 
-def check_name(device: str) -> str:
-    """A device name in its one spelling. Raises UserError for any other word."""
-    folded = device.strip().casefold()
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", folded):
-        raise UserError(f"general.device: '{device}' is no device.{nearest(folded, ('auto', 'cuda', 'mps', 'cpu'))}")
+def check_name(device: object, where: str) -> str:
+    """A device name in its one spelling. Raises UserError, saying `where` it was written, for anything else."""
+    folded = str(device).strip().casefold()
+    if not isinstance(device, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", folded):
+        near = " Did you mean 'cuda'?" if folded.startswith("gpu") else nearest(folded, ("auto", "cuda", "mps", "cpu"))
+        raise UserError(f"{where}: '{device}' is no device.{near}")
     return folded
 
 

@@ -88,8 +88,8 @@ def message_of(error: Any) -> str:
             options = re.findall(r"'([^']*)'|(\d+)", str(context["expected"]))
             names = [word or number for word, number in options]
             near = nearest(error["input"], names)
-            hint = f", got {given}.{near[:-1]}" if near.startswith(" Did") else f", got {given}"
-            return f"expected {'one of ' if len(names) > 1 else ''}{', '.join(names)}{hint}"
+            hint = f" (d{near[2:]})" if near.startswith(" Did") else ""
+            return f"expected {'one of ' if len(names) > 1 else ''}{', '.join(names)}, got {given}{hint}"
         case "greater_than":
             return f"must be above {context['gt']:g}, got {given}"
         case "greater_than_equal":
@@ -157,7 +157,10 @@ def _flag(value: Any) -> Any:
 
 def _text(value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError(f"expected text, got {shown(value)}: put it in quotes if that is what you mean")
+        quotes = (
+            "" if value is None or isinstance(value, dict | list) else ": put it in quotes if that is what you mean"
+        )
+        raise ValueError(f"expected text, got {shown(value)}{quotes}")
     if not value.strip():
         raise ValueError("expected text, got an empty string")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .fields import DEVICES
 from .schema_run import Path
 
 # Of each pair a run gives one: setting one in a higher layer replaces the other of a lower layer.
@@ -52,7 +53,10 @@ class Layer:
 
     def where(self, path: Path) -> Origin | str:
         """Where what is at or below a path was written, else the path."""
-        return next((self.origins[known] for known in self.below(path)), ".".join(path))
+        for known in self.below(path):
+            origin, below = self.origins[known], "".join(f".{name}" for name in known[len(path) :])
+            return Origin(origin.written.removesuffix(below), origin.place)
+        return ".".join(path)
 
     def tree(self) -> dict[str, Any]:
         """The settings as nested mappings."""
@@ -72,12 +76,16 @@ def overlap(one: Path, other: Path) -> bool:
 
 
 def merge(*layers: Layer) -> Layer:
-    """Later layers win, key by key; a single value replaces values by device or task and the other way round."""
+    """Later layers win, key by key; a single value replaces values by device or task."""
     merged = Layer()
     for layer in layers:
         for path, value in layer.values.items():
             for other in [known for known in merged.values if known != path and overlap(known, path)]:
+                old, where = merged.values[other], merged.origins[other]
                 merged.remove(other)
+                if path[-1] in DEVICES and path[:-1] == other:  # the one value stays that of the other devices
+                    for device in DEVICES:
+                        merged.put((*other, device), old, where)
             merged.put(path, value, layer.origins[path])
         for pair in ALTERNATIVES:
             for one, other in (pair, pair[::-1]):

@@ -60,7 +60,7 @@ NOT_YET = (
         _given,
         "the text-modelling evaluation",
         "set it to false",
-        marked="not available yet: false from scratch",
+        marked="not available yet: false until then",
     ),
     NotYet("output.push_to_hub", _given, "uploading to the hub", "set it to false"),
     NotYet("output.hub_model_id", _given, "uploading to the hub", "leave it out"),

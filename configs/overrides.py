@@ -13,7 +13,7 @@ import yaml
 from ..errors import UserError
 from .layers import Layer
 from .rename import canonical, canonical_path, split_choice
-from .schema_run import FIELDS, Path
+from .schema_run import FIELDS, OPTIONAL, SECTIONS, Path
 from .unknown import hint
 
 PLACE = "the command line"
@@ -76,6 +76,8 @@ def _known(name: str) -> Path:
     if written[0] == "profiles":
         raise UserError(f"{name}: profiles are written in a file; on the command line set the key itself.")
     path, _ = split_choice(canonical_path(written))
+    if path in SECTIONS:
+        return path
     if path not in FIELDS:
         raise UserError(f"Unknown key {name} on the command line.{hint(name)}")
     return path
@@ -83,6 +85,8 @@ def _known(name: str) -> Path:
 
 def read_value(path: Path, text: str, name: str) -> Any:
     """A word of the command line as the value of the field at `path`."""
+    if path in SECTIONS:
+        return _section(path, text, name)
     annotation = FIELDS[path].annotation
     if text == "null":
         return None
@@ -93,6 +97,15 @@ def read_value(path: Path, text: str, name: str) -> Any:
     value = _yaml(text, name)
     # a word that a selector documents stays that word: YAML would read `no` and `off` as False
     return text if isinstance(value, bool) and text.casefold() not in ("true", "false") else value
+
+
+def _section(path: Path, text: str, name: str) -> Any:
+    """A whole section: `{a: 1, b: 2}`, or null where there may be none."""
+    value = _yaml(text, name)
+    if (value is None and path in OPTIONAL) or (isinstance(value, dict) and value):
+        return value
+    example = next(".".join(known) for known in FIELDS if known[: len(path)] == path)
+    raise UserError(f"{name} on the command line is a section: set one of its keys, such as {example}.")
 
 
 def _list(text: str, name: str) -> Any:
@@ -125,7 +138,7 @@ def _is_union(annotation: Any) -> bool:
 
 
 def _is_list(path: Path) -> bool:
-    return any(get_origin(member) is list for member in _members(FIELDS[path].annotation))
+    return path in FIELDS and any(get_origin(member) is list for member in _members(FIELDS[path].annotation))
 
 
 def _takes_text_only(annotation: Any) -> bool:

@@ -38,11 +38,12 @@ def wrong_set(layer: Layer) -> list[str]:
     if str(layer.values.get(("model", "core_model_type"))).casefold() == "hf_core":
         return []
     if layer.gives(("model", "base_model")):
+        given = [str(layer.where(("model", name))) for name in ARCHITECTURE_KEYS if layer.gives(("model", name))]
+        more = f" and {len(given) - 3} more" if len(given) > 3 else ""
         return [
-            f"{layer.where(('model', name))}: a checkpoint (model.base_model) brings its own: leave one of the two out."
-            for name in ARCHITECTURE_KEYS
-            if layer.gives(("model", name))
-        ]
+            f"{layer.where(('model', 'base_model'))} is a checkpoint and brings its own architecture: leave it out, or "
+            f"{', '.join(given[:3])}{more}."
+        ][: len(given)]
     found = [
         f"{layer.where(('model', name))}: this belongs to a checkpoint: name one in model.base_model, or leave it out."
         for name in CHECKPOINT_KEYS

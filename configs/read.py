@@ -13,27 +13,19 @@ from ..errors import UserError
 Lines = dict[tuple[str, ...], int]
 
 
-def read_yaml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Lines]:
-    """The mapping in a YAML file and the line of each of its keys.
+def read_yaml(path: str | os.PathLike[str]) -> tuple[Any, Lines]:
+    """The value in a YAML file and the line of each of its keys.
 
-    Raises UserError for a file that is missing, unreadable, not UTF-8, not YAML or no mapping, and for duplicate keys.
+    Raises UserError for a file that is missing, unreadable, not UTF-8 or not YAML, and for duplicate keys.
     """
-    text = _text_of(Path(path))
-    return parse_yaml(text, str(path))
+    return parse_yaml(_text_of(Path(path)), str(path))
 
 
-def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Lines]:
-    """The mapping in a YAML text; `name` says where it comes from. Raises as `read_yaml`."""
-    value, lines = parse_any(text, name)
-    if value is None:
-        raise UserError(f"{name} holds no settings: it is empty.")
-    if not isinstance(value, dict):
-        raise UserError(f"{name} is not a mapping of keys but {_kind(value)}: write `section:` and keys below it.")
-    return value, lines
+def parse_yaml(text: str, name: str) -> tuple[Any, Lines]:
+    """The value of a YAML text, and the line of each key of its mappings (list entries count as keys `0`, `1`, ...).
 
-
-def parse_any(text: str, name: str) -> tuple[Any, Lines]:
-    """Any YAML value, with the lines of the keys of its mappings (list entries count as keys `0`, `1`, ...)."""
+    `name` says where the text comes from. Raises UserError for what is not YAML and for duplicate keys.
+    """
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -44,7 +36,9 @@ def parse_any(text: str, name: str) -> tuple[Any, Lines]:
         return loader.construct_document(node), lines
     except yaml.reader.ReaderError as error:
         at = text[: error.position].count("\n") + 1
-        raise UserError(f"{name}, line {at}: the character {error.character!r} is not allowed in YAML.") from None
+        raise UserError(
+            f"{name}, line {at}: the control character #x{ord(text[error.position]):x} is not allowed in YAML."
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}, line {mark.line + 1}, column {mark.column + 1}" if mark else name
@@ -107,7 +101,3 @@ def _check(node: yaml.Node, path: tuple[str, ...], name: str, lines: Lines, abov
         first[word] = line
         lines[(*path, word)] = line
         _check(child, (*path, word), name, lines, above)
-
-
-def _kind(value: Any) -> str:
-    return "a list" if isinstance(value, list) else f"the {type(value).__name__} {str(value)[:40]!r}"

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 
 from ..errors import UserError, nearest
 from .fields import Flag, Fraction, Positive, PositiveNumber, Share, Strict, Text, key, message_of, shown, spelled
-from .read import Lines, parse_any
+from .read import Lines, parse_yaml
 
 TaskWord = Annotated[Literal["classification", "language-modeling"], spelled(language_modeling="language-modeling")]
 PositiveByTask = Positive | dict[TaskWord, Positive]
@@ -59,10 +59,12 @@ class RegistryEntry(Strict):
     @model_validator(mode="before")
     @classmethod
     def _other_spellings(cls, data: Any) -> Any:
-        """`pretrained_model` or `model_name` is the id; a `name` beside it is the short name."""
+        """`pretrained_model` or `model_name` is the id, a `name` beside it the alias; `target_modules` is LoRA's."""
         if not isinstance(data, dict):
             return data
         data = dict(data)
+        if "target_modules" in data:  # the guide's tables give them without the block around
+            data["lora"] = {**(data.get("lora") or {}), "target_modules": data.pop("target_modules")}
         for spelling in ("pretrained_model", "model_name"):
             if spelling in data:
                 if "name" in data:
@@ -99,16 +101,16 @@ S = TypeVar("S", bound=Strict)
 
 
 def check(cls: type[S], value: Any, where: str) -> S:
-    """Parse a value as a registry section. Raises UserError naming the path of what is wrong in it."""
+    """Parse a value as a registry section. Raises UserError naming the path of what is wrong in it, below `where`."""
     try:
         return cls.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join([where, *(str(part) for part in first["loc"] if "[" not in str(part))])
+        path = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         if first["type"] != "extra_forbidden":
-            raise UserError(f"{path}: {message_of(first)}.") from None
+            raise UserError(f"{where}: {path + ': ' if path else ''}{message_of(first)}.") from None
         known = _keys_at(cls, [str(part) for part in first["loc"][:-1]])
-        raise UserError(f"Unknown key {path}.{nearest(first['loc'][-1], known)}") from None
+        raise UserError(f"{where}: unknown key {path}.{nearest(first['loc'][-1], known)}") from None
 
 
 def read_models(value: Any) -> Any:
@@ -118,7 +120,7 @@ def read_models(value: Any) -> Any:
             return check(ModelsSection, value, "models")
         if isinstance(value, list):
             return [
-                check(RegistryEntry, item, f"models[{index}]") if isinstance(item, dict) else item
+                item if isinstance(item, str) else check(RegistryEntry, item, f"models[{index}]")
                 for index, item in enumerate(value)
             ]
     except UserError as error:
@@ -128,26 +130,28 @@ def read_models(value: Any) -> Any:
     raise ValueError(f"expected a list of models, got {shown(value)}")
 
 
+def as_run(raw: Any) -> Any:
+    """A bare list of entries, or one entry, as the `models:` of a run; anything else as it is."""
+    if isinstance(raw, list) and all(isinstance(item, dict) for item in raw):
+        return {"models": raw}
+    entry_keys = {*RegistryEntry.model_fields, "pretrained_model", "model_name", "target_modules"}
+    return {"models": [raw]} if isinstance(raw, dict) and raw and raw.keys() <= entry_keys else raw
+
+
 Models = Annotated[list[RegistryEntry | Text] | ModelsSection | None, BeforeValidator(read_models)]
 
 
 def parse_registry(text: str, name: str) -> list[RegistryEntry]:
     """The entries of a registry: `models:` with a list, a bare list, or one entry. Raises UserError, with the line."""
-    value, lines = parse_any(text, name)
-    prefix: tuple[str, ...] = ()
-    if isinstance(value, dict) and "models" in value:
-        if extra := [word for word in value if word != "models"]:
-            raise UserError(f"{name}, line {lines[(extra[0],)]}: unknown key {extra[0]} beside `models`.")
-        value, prefix = value["models"], ("models",)
-    if isinstance(value, dict):
-        return [check(RegistryEntry, value, name)]
-    if not isinstance(value, list):
-        raise UserError(f"{name}: expected a list of models, got {shown(value)}.")
-    return [check(RegistryEntry, item, _place(name, lines, prefix, index)) for index, item in enumerate(value)]
+    raw, lines = parse_yaml(text, name)
+    value = as_run(raw)
+    if not isinstance(value, dict) or value.keys() != {"models"} or not isinstance(value["models"], list):
+        raise UserError(f"{name}: expected `models:` and a list of entries, got {shown(raw)}.")
+    return [check(RegistryEntry, item, _place(name, lines, index)) for index, item in enumerate(value["models"])]
 
 
-def _place(name: str, lines: Lines, prefix: tuple[str, ...], index: int) -> str:
-    below = [line for path, line in lines.items() if path[: len(prefix) + 1] == (*prefix, str(index))]
+def _place(name: str, lines: Lines, index: int) -> str:
+    below = [line for path, line in lines.items() if str(index) in path[:2]]
     return f"{name}, line {min(below)}: entry {index + 1}" if below else f"{name}: entry {index + 1}"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import UserError, notice
 from .fields import DEVICES, TASKS, fold
 from .layers import Layer, Origin, overlap
-from .schema_run import FREE_FORM, SECTIONS, Path
+from .schema_run import FREE_FORM, OPTIONAL, SECTIONS, Path
 
 RENAME = {
     # short forms
@@ -121,10 +121,12 @@ def canonical(raw: dict[str, Any], place: Callable[[Path], str], prefix: Path = 
     """
     layer = Layer()
     for written, value in _leaves(raw, ()):
-        if value is None and _is_section(written):
+        section = _moved(written)
+        is_section = section in SECTIONS or written in SECTION_RULES
+        if is_section and (value == {} or (value is None and section not in OPTIONAL)):
             continue  # `trainer:` with nothing below it
-        origin = Origin(".".join(prefix + written), place(prefix + written))
-        _insert(layer, canonical_path(written), value, origin, written)
+        path = section if value is None and section in OPTIONAL else canonical_path(written)
+        _insert(layer, path, value, Origin(".".join(prefix + written), place(prefix + written)), written)
     return layer
 
 
@@ -145,14 +147,10 @@ def _moved(path: Path) -> Path:
     return path
 
 
-def _is_section(path: Path) -> bool:
-    return path in SECTION_RULES or path in SECTIONS or _moved(path) in SECTIONS
-
-
 def _leaves(raw: dict[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
     for name, value in raw.items():
         path = (*prefix, name)
-        if isinstance(value, dict) and canonical_path(path) not in FREE_FORM:
+        if isinstance(value, dict) and value and canonical_path(path) not in FREE_FORM:
             yield from _leaves(value, path)
         else:
             yield path, value

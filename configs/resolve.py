@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 
 from ..errors import UserError, nearest, notice
 from .checks import complete, doubtful, impossible, missing
-from .defaults import TEST_MODE, defaults_for, kind_of, task_of
+from .defaults import TEST_MODE, WAITING, defaults_for, kind_of, task_of
 from .devices import best_device, check_name, device_type
-from .fields import DEVICES
+from .fields import DEVICES, shown
 from .layers import Layer, layer_of, merge
 from .not_yet import refusals
 from .overrides import parse_overrides
 from .parse import parse_layer, raise_all, wrong_set
 from .read import read_yaml
+from .registry import as_run
 from .rename import canonical
 from .schema_run import Path, RunConfig
 from .unknown import unknown_keys
@@ -62,7 +63,7 @@ def load_config(
 def parse_config(
     path: FilePath | None = None, overrides: list[str] | None = None, find_device: Callable[[], str] = best_device
 ) -> RunConfig:
-    """Read, rename and parse without resolving: any documented setting gets through, available or not. Raises UserError."""
+    """Read, rename and parse without resolving: every documented setting gets through, available or not."""
     return _parse(read_sources(path, overrides or []), find_device)[0]
 
 
@@ -70,7 +71,11 @@ def read_sources(path: FilePath | None, overrides: list[str]) -> Sources:
     """Read and rename a file and the command line. Raises UserError, for unknown keys in any profile too."""
     sources = Sources(overrides=parse_overrides(overrides))
     if path is not None:
-        raw, lines = read_yaml(path)
+        content, lines = read_yaml(path)
+        raw = as_run(content)
+        if not isinstance(raw, dict) or not raw:
+            what = "is empty" if not content else f"is no mapping of keys but {shown(content)}"
+            raise UserError(f"{path} {what}: write `section:` and its keys below.")
 
         def place(written: Path) -> str:
             line = next((lines[written[:end]] for end in range(len(written), 0, -1) if written[:end] in lines), None)
@@ -99,14 +104,14 @@ def _profiles(raw: object, place: Callable[[Path], str]) -> dict[str, Layer]:
     if raw is None:
         return {}
     if not isinstance(raw, dict):
-        raise UserError(f"profiles ({place(('profiles',))}): expected a mapping by device, got {raw!r}.")
+        raise UserError(f"profiles ({place(('profiles',))}): expected a mapping by device, got {shown(raw)}.")
     profiles: dict[str, Layer] = {}
     for device, settings in raw.items():
         where = f"profiles.{device} ({place(('profiles', device))})"
         if device.casefold() not in DEVICES:
             raise UserError(f"Unknown device {where}.{nearest(device, DEVICES)}")
         if settings is not None and not isinstance(settings, dict):
-            raise UserError(f"{where}: expected a mapping of settings, got {settings!r}.")
+            raise UserError(f"{where}: expected a mapping of settings, got {shown(settings)}.")
         profile = canonical(settings or {}, place, ("profiles", device))
         if ("general", "device") in profile.values:
             raise UserError(f"{profile.where(('general', 'device'))}: a profile cannot choose the device it is for.")
@@ -127,9 +132,8 @@ def _parse_for(sources: Sources, device: str) -> tuple[RunConfig, Layer]:
     profile = sources.profiles.get(device_type(device), Layer())
     written = merge(sources.file, profile, sources.overrides)
     kind, task = kind_of(written), task_of(written)
-    defaults = layer_of(
-        {"output.run_name": sources.name, **defaults_for(kind, task, written)}, f"default of a {kind} run"
-    )
+    settings = {"output.run_name": sources.name, **WAITING, **defaults_for(kind, task, written)}
+    defaults = layer_of(settings, f"default of a {kind} run")
     layer = merge(defaults, sources.file, profile, sources.test_mode, sources.overrides)
     run = parse_layer(merge(layer, layer_of({"general.device": device}, "general.device")), device_type(device), task)
     raise_all(wrong_set(written))
@@ -137,7 +141,8 @@ def _parse_for(sources: Sources, device: str) -> tuple[RunConfig, Layer]:
 
 
 def _device(sources: Sources, find_device: Callable[[], str]) -> str:
-    path = ("general", "device")
-    given = merge(sources.file, sources.overrides).values.get(path, "auto")
-    name = check_name(given) if isinstance(given, str) else "auto"
+    layer, path = merge(sources.file, sources.overrides), ("general", "device")
+    if not layer.below(path):
+        return find_device()
+    name = check_name(layer.values.get(path), str(layer.where(path)))
     return find_device() if name == "auto" else name

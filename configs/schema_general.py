@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from .fields import Flag, Natural, Positive, Section, Text, Whole, key
 
 
@@ -37,10 +41,13 @@ class Paths(Section):
     eval_dir: Text | None = key(None, "results on held-out text; default: test in the run's folder")
 
 
+Seed = Annotated[Whole, Field(ge=0, lt=2**63)]
+
+
 class General(Section):
     """Everything else."""
 
-    seed: Whole = key(1337, "of weights, data order and dropout")
+    seed: Seed = key(1337, "of weights, data order and dropout")
     device: Text = key("auto", "`auto` (cuda, then mps, then cpu), `cuda`, `cuda:1`, `mps` or `cpu`")
     logging: Logging = key(None, "who else is told", factory=Logging)
     paths: Paths = key(None, "parts of the output folder that lie elsewhere", factory=Paths)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from .fields import (
     WORD,
@@ -14,6 +16,7 @@ from .fields import (
     Section,
     Share,
     Text,
+    fold,
     key,
     spelled,
 )
@@ -25,6 +28,29 @@ Activation = Annotated[
     Literal["gelu", "gelu_tanh", "relu", "leakyrelu", "tanh", "sigmoid", "silu", "none"],
     spelled(leaky_relu="leakyrelu", gelu_new="gelu_tanh", gelu_pytorch_tanh="gelu_tanh", linear="none", no="none"),
 ]
+
+
+TOKENIZERS = (
+    "bpe",
+    "byte",
+    "char",
+    "gpt2",
+    "p50k_base",
+    "cl100k_base",
+    "o200k_base",
+    "llama_32k",
+    "mistral_32k",
+    "opt_50k",
+)
+
+
+def _tokenizer(value: Any) -> Any:
+    """A documented name in its one spelling; a path as it is."""
+    folded = fold(value).replace("gpt_2", "gpt2") if isinstance(value, str) else value
+    return folded if folded in TOKENIZERS else value
+
+
+Tokenizer = Annotated[Text, BeforeValidator(_tokenizer)]
 
 
 class FeedForward(Section):
@@ -117,7 +143,7 @@ class Model(Section):
     model_shell_type: Annotated[Literal["standard"], WORD] = key("standard", "embedder, core and head as one model")
     initialization_fn: Initialization = key(None, "how new weights are drawn", factory=Initialization)
 
-    tokenizer_type: Text = key(
+    tokenizer_type: Tokenizer = key(
         None,
         "`bpe` (trained here), `byte`, `char`, `gpt2`, `p50k_base`, `cl100k_base`, `o200k_base`, `llama_32k`, "
         "`mistral_32k`, `opt_50k`, or the path of a tokenizer.json or of a directory that holds one",

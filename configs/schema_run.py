@@ -69,4 +69,9 @@ def _walk(model: type[Strict], prefix: Path, leaves: dict[Path, Any], sections: 
 FIELDS: dict[Path, Any] = {}  # pydantic's FieldInfo of every key that holds a value
 SECTIONS: dict[Path, type[Section]] = {}
 _walk(RunConfig, (), FIELDS, SECTIONS)
+OPTIONAL = {
+    ("fine_tuning",),
+    ("trainer", "dropout_schedule"),
+    ("dataset", "preprocessing"),
+}  # sections that may be null
 FREE_FORM = {path for path, field in FIELDS.items() if path == ("models",) or "dict" in str(field.annotation)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import cache
 
 from .fields import DEVICES, TASKS, shown
@@ -18,6 +18,8 @@ def unknown_keys(layer: Layer) -> list[str]:
     for path, origin in layer.origins.items():
         base, _ = split_choice(path)
         if base in FIELDS:
+            continue
+        if base in SECTIONS and layer.values[path] is None:
             continue
         if base in SECTIONS:
             found.append(f"{origin}: expected a mapping of keys, got {shown(layer.values[path])}.")
@@ -35,11 +37,13 @@ def unknown_keys(layer: Layer) -> list[str]:
 
 def hint(written: str) -> str:
     """The known key a misspelt one was probably meant to be, as a sentence to append."""
-    prefix = ""
-    if written.startswith("profiles.") and written.count(".") > 1:
-        prefix, written = ".".join(written.split(".")[:2]) + ".", ".".join(written.split(".")[2:])
-    near = nearest_key(written, known_keys())
-    return f" Did you mean '{prefix}{near}'?" if near else " `--help-all` lists every key."
+    words = tuple(written.split("."))
+    profile = words[:2] if words[0] == "profiles" and len(words) > 2 else ()
+    base, _ = split_choice(words[len(profile) :])
+    near = nearest_key(".".join(base), known_keys())
+    return (
+        f" Did you mean '{'.'.join((*profile, near))}'?" if near else " `python train.py --help-all` lists every key."
+    )
 
 
 @cache
@@ -52,19 +56,22 @@ def known_keys() -> tuple[str, ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def nearest_key(written: str, known: Iterable[str]) -> str | None:
-    """The nearest key: the same last word elsewhere, else the nearest in its section, else the nearest anywhere."""
-    known = list(known)
-    section, _, last = written.rpartition(".")
-    folded = {key.casefold(): key for key in known}
-    if written.casefold() in folded:
-        return folded[written.casefold()]
-    siblings = [key for key in known if key.rpartition(".")[0] == section]
-    close = difflib.get_close_matches(written, siblings, n=1, cutoff=0.8) if siblings else []
-    if close and difflib.SequenceMatcher(None, last, close[0].rpartition(".")[2]).ratio() >= 0.6:
-        return close[0]
-    same_word = [key for key in known if key.rpartition(".")[2] == last]
-    if same_word:
-        return max(same_word, key=lambda key: difflib.SequenceMatcher(None, written, key).ratio())
-    close = difflib.get_close_matches(written, known, n=1, cutoff=0.7)
-    return close[0] if close else None
+def nearest_key(written: str, known: Collection[str]) -> str | None:
+    """The known key whose last word is nearest, in the nearest section; without such a word the nearest section."""
+    section, _, last = written.casefold().rpartition(".")
+    best, best_score = None, 0.0
+    for key in known:
+        known_section, _, known_last = key.casefold().rpartition(".")
+        same_word = _likeness(last, known_last)
+        score = 2 * same_word + _likeness(section, known_section)
+        if same_word >= 0.6 and score > best_score:
+            best, best_score = key, score
+    if best is None:
+        head = written.partition(".")[0]
+        return next(iter(difflib.get_close_matches(head, {key.partition(".")[0] for key in known}, n=1)), None)
+    return best
+
+
+def _likeness(one: str, other: str) -> float:
+    """From 0 to 1, 1 for equal words (also two empty ones)."""
+    return difflib.SequenceMatcher(None, one, other).ratio()
