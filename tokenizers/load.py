@@ -94,6 +94,8 @@ def _from_card(folder: Path, card: dict[str, Any]) -> Tokenizer:
         from .tiktoken_ import TiktokenTokenizer
 
         return TiktokenTokenizer.from_saved(folder, card)
+    if kind not in ("bpe", "huggingface"):
+        raise UserError(f"{folder / SAVED_NAME} says kind '{kind}', which this version does not know")
     from tokenizers import Tokenizer as HFTokenizer
 
     inner = HFTokenizer.from_file(str(folder / "tokenizer.json"))
@@ -101,11 +103,9 @@ def _from_card(folder: Path, card: dict[str, Any]) -> Tokenizer:
         from .bpe import BPETokenizer
 
         return BPETokenizer(inner)
-    if kind == "huggingface":
-        from .huggingface import HuggingFaceTokenizer
+    from .huggingface import HuggingFaceTokenizer
 
-        return HuggingFaceTokenizer(inner, card["special"], card["name"])
-    raise UserError(f"{folder / SAVED_NAME} says kind '{kind}', which this version does not know")
+    return HuggingFaceTokenizer(inner, card["special"], card["name"])
 
 
 def build_tokenizer(run: Any, corpus: Corpus | None = None, cache_dir: str | Path | None = None) -> Tokenizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ FILES: dict[str, dict[str, str]] = {
     },
 }
 """What each encoding is read from and the SHA-256 it must have; tiktoken names a cached file by its URL's SHA-1."""
+# Its regular expressions match `\s+(?!\S)` by backtracking, and panic at a million steps.
+LONGEST_BLANK = 900_000
 RANKS_NAME = "ranks.tiktoken"
 
 
@@ -60,7 +63,7 @@ class TiktokenTokenizer(Tokenizer):
         self.mask_id = underscore[0] if len(underscore) == 1 else None
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        return self._encoding.encode_ordinary(text)
+        return _encode(self._encoding, text).tolist()
 
     def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[Any]]:
         return encode_parallel(self._encoding, texts)
@@ -113,6 +116,11 @@ def encode_parallel(encoding: Encoding, texts: Sequence[str]) -> list[NDArray[An
 
 
 def _encode(encoding: Encoding, text: str) -> NDArray[np.uint32]:
+    if len(text) > LONGEST_BLANK and (blank := re.search(rf"\s{{{LONGEST_BLANK}}}", text)):
+        raise UserError(
+            f"a text has more than {LONGEST_BLANK:,} white-space characters in a row, from character {blank.start():,} "
+            "on, and tiktoken breaks down there: shorten the run"
+        )
     core: Any = encoding._core_bpe
     try:
         ids = core.encode_to_tiktoken_buffer(text, frozenset())

@@ -1,0 +1,41 @@
+"""Texts that tokenizers get wrong, and where tiktoken's files lie."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+ODD = [
+    "",
+    " ",
+    "  two  spaces ",
+    "\t tabs\n\nand\r\nline ends \n",
+    "日本語のテキスト 😀 naïve café cafe\u0301",
+    "مرحبا بالعالم ÄÖÜ ß 한국어 नमस्ते",
+    "\u200b zero \u00a0 width \ufeff \u2028 \x00 \x7f \x85",
+    "a<s>b </s> <mask> x [MASK] <|endoftext|> <|endofprompt|>",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ====================== " + "    " * 9 + "x",
+    "I'll I'LL don't DON'T we've 12345 1,234.5 x=1;y=2 http://a.b/c?d=e#f",
+]
+
+
+@pytest.fixture(scope="session")
+def texts(shared: Path) -> list[str]:
+    """Some 900 stretches of Wikipedia, Shakespeare, instructions, and what is odd in text."""
+    wiki = (shared / "text/wikitext-2/wiki.valid.raw").read_text(encoding="utf-8").split("\n")
+    plays = (shared / "text/tinyshakespeare/input.txt").read_text(encoding="utf-8").split("\n\n")
+    rows = json.loads((shared / "instruct/alpaca_data_1k.json").read_text(encoding="utf-8"))
+    rng = random.Random(0)
+    noise = ["".join(rng.choice("ab \n_-.,é日1'😀") for _ in range(rng.randint(1, 60))) for _ in range(300)]
+    return [*ODD, *noise, *wiki[::12], *plays[::40], *(row["instruction"] + "\n" + row["output"] for row in rows[::8])]
+
+
+@pytest.fixture
+def tiktoken_cache(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """tiktoken finds its files there."""
+    folder = shared / "tokenizers/tiktoken-cache"
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
+    return folder
