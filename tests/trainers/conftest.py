@@ -48,7 +48,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """tiny(**sections) writes a configuration file, changed as asked, and returns its path. One output folder a name."""
+    """tiny(name, **sections) writes a configuration file, changed as asked, and returns its path; a folder a name."""
     monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
     text = tmp_path / "corpus.txt"
     text.write_text("\n\n".join(f"{i} and {i + 1} make {2 * i + 1}." for i in range(300)), encoding="utf-8")

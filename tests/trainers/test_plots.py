@@ -1,0 +1,56 @@
+"""Plots show the rows they are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from groundup.trainers.plots import _points, _smooth, plot_run
+
+
+def train_rows(n: int) -> list[dict]:
+    return [
+        {"step": i, "loss": 3 - i / n, "lr": 1e-3 * i / n, "grad_norm": 1 + i % 3, "tokens_per_second": 100.0 + i}
+        for i in range(1, n + 1)
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 5, 200])
+def test_four_pictures(tmp_path: Path, n: int) -> None:
+    from matplotlib.image import imread
+
+    paths = plot_run(train_rows(n), [{"step": 0, "loss": 3.0}, {"step": n, "loss": 2.1}], tmp_path, "a run")
+    assert [p.name for p in paths] == ["loss.png", "learning_rate.png", "gradient_norm.png", "throughput.png"]
+    for path in paths:
+        image = imread(path)
+        assert image.shape[0] > 300
+        assert np.ptp(image[..., :3]) > 0.5
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_the_held_out_curve_is_drawn(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    (without, *_) = plot_run(train_rows(30), [], tmp_path / "a", "a run")
+    (with_it, *_) = plot_run(
+        train_rows(30), [{"step": 9, "loss": 2.9}, {"step": 25, "loss": 2.3}], tmp_path / "b", "a run"
+    )
+    assert not np.array_equal(imread(without), imread(with_it))
+
+
+def test_nothing_to_draw_draws_nothing(tmp_path: Path) -> None:
+    assert plot_run([], [], tmp_path, "a run") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_without_a_number_are_left_out() -> None:
+    rows = [{"step": 1, "loss": None}, {"step": 2, "loss": 1.5}, {"step": 3}]
+    assert _points(rows, "loss") == ([2], [1.5])
+
+
+def test_smoothing_keeps_a_constant_and_follows_a_step() -> None:
+    assert _smooth([2.0] * 100) == pytest.approx([2.0] * 100)
+    stepped = _smooth([0.0] * 100 + [1.0] * 100)
+    assert stepped[99] == 0
+    assert 0.99 < stepped[-1] <= 1
