@@ -106,7 +106,8 @@ class Sampling:
             return logits.argmax(-1)
         logits = logits / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            logits = logits.masked_fill(logits < logits.topk(self.top_k).values[:, -1:], float("-inf"))
+            top = logits.topk(self.top_k)  # not a threshold: equal logits, common in bf16, would let in more
+            logits = torch.full_like(logits, float("-inf")).scatter(-1, top.indices, top.values)
         if self.top_p is not None:
             ordered, order = logits.sort(descending=True)
             probs = ordered.softmax(-1)

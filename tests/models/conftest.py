@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -48,6 +48,15 @@ def make_model(task: str = "causal_lm", num_labels: int | None = None, seed: int
     return model.eval()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These tensors are too small to share out, and waiting for a busy second core is most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def tiny() -> Callable[..., ModelConfig]:
     """tiny(**fields) -> a ModelConfig of small sizes."""
@@ -58,6 +67,12 @@ def tiny() -> Callable[..., ModelConfig]:
 def build() -> Callable[..., Model]:
     """build(task, num_labels, **fields) -> a small model in evaluation mode, all weights random."""
     return make_model
+
+
+@pytest.fixture
+def variants() -> dict[str, dict[str, Any]]:
+    """The fields of each kind of model, by name."""
+    return DECODERS | ENCODERS
 
 
 @pytest.fixture(params=DECODERS)
