@@ -103,7 +103,7 @@ def _model(model: Model, refuse: Refuse) -> None:
     query_heads = attn.num_q_heads or attn.num_kv_heads
     if query_heads % attn.num_kv_heads:
         refuse("model.attn.num_q_heads", f"{query_heads} is not a multiple of num_kv_heads {attn.num_kv_heads}")
-    if model.hidden_dim % query_heads:
+    elif model.hidden_dim % query_heads:
         refuse("model.hidden_dim", f"{model.hidden_dim} is not a multiple of the {query_heads} query heads")
     elif model.positional_encoding_type == "rope" and model.hidden_dim // query_heads % 2:
         refuse(

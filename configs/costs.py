@@ -69,7 +69,8 @@ def _layer_bytes(config: ModelConfig, half: bool) -> float:
     c = config
     width = 2 if half else FP32
     heads, kv_heads = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
-    norms = sum(kind != "none" for kind in (c.attn_norm, c.ffn_norm)) * c.d_model * FP32 * len(c.norm_slots)
+    copies = {"layernorm": 1, "rmsnorm": 2, "none": 0}  # of its input; rmsnorm keeps the normed one too
+    norms = (copies[c.attn_norm] + copies[c.ffn_norm]) * c.d_model * FP32 * len(c.norm_slots)
     inputs = c.d_model * (width * (3 + (2 if c.gated else 1)) if half else 2 * FP32)  # each Linear casts its own copy
     attention = width * (2 * heads + 2 * kv_heads) + width * heads  # q, k, v, what comes out, and that laid out anew
     feed_forward = width * c.d_ff * (4 if c.gated else 2 if c.activation != "none" else 1)

@@ -59,12 +59,14 @@ def known_keys() -> tuple[str, ...]:
 def nearest_key(written: str, known: Collection[str]) -> str | None:
     """The known key whose last word is nearest, in the nearest section; without such a word the nearest section."""
     section, _, last = written.casefold().rpartition(".")
+    near_words = difflib.get_close_matches(last, {key.casefold().rpartition(".")[2] for key in known}, n=5, cutoff=0.6)
     best, best_score = None, 0.0
     for key in known:
         known_section, _, known_last = key.casefold().rpartition(".")
-        same_word = _likeness(last, known_last)
-        score = 2 * same_word + _likeness(section, known_section)
-        if same_word >= 0.6 and score > best_score:
+        if known_last not in near_words:
+            continue
+        score = 2 * _likeness(last, known_last) + _likeness(section, known_section)
+        if score > best_score:
             best, best_score = key, score
     if best is None:
         head = written.partition(".")[0]

@@ -1,0 +1,60 @@
+"""Which device a run uses."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from groundup.configs.devices import best_device, check_name, device_type, require_device
+from groundup.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12", " CUDA "])
+def test_names(name: str):
+    assert check_name(name, "here") == name.strip().lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("gpu", "cuda"), ("gpu0", "cuda"), ("cud", "cuda"), ("cuda:", "cuda"), ("cuda:x", "cuda"), ("cpu:0", "cpu")],
+)
+def test_names_of_no_device(name: str, meant: str):
+    with pytest.raises(UserError, match=rf"^here: '{name}' is no device\. Did you mean '{meant}'\?$"):
+        check_name(name, "here")
+
+
+def test_types():
+    assert [device_type(name) for name in ("cuda:3", "cuda", "mps", "cpu")] == ["cuda", "cuda", "mps", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "best"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_best_there_is(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, best: str):
+    monkeypatch.setattr("glob.glob", lambda pattern: ["/dev/nvidia0"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert best_device() == best
+
+
+def test_linux_without_a_gpu_file_does_not_ask_torch(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("glob.glob", lambda pattern: [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: pytest.fail("torch was asked"))
+    assert best_device() == "cpu"
+
+
+def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    require_device("cpu")
+    with pytest.raises(UserError, match="torch finds no CUDA GPU"):
+        require_device("cuda")
+    with pytest.raises(UserError, match="no Apple GPU"):
+        require_device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    require_device("cuda:1")
+    with pytest.raises(UserError, match=r"there is no cuda:2, only 2 GPU"):
+        require_device("cuda:2")
