@@ -88,7 +88,7 @@ class Attention(Projections):
 
     def probabilities(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
         """q (B, H, T, D), k (B, G, S, D) -> (B, H, T, S) in fp32, rows that sum to 1"""
-        scores = q @ self.repeat_heads(k).mT * self.scale  # (B, H, T, S)
+        scores = (q * self.scale) @ self.repeat_heads(k).mT  # (B, H, T, S); fp16 could not hold them unscaled
         if self.softcap is not None:
             scores = self.softcap * torch.tanh(scores / self.softcap)
         if self.is_causal(q, mask):

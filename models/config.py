@@ -65,7 +65,8 @@ class RopeConfig:
 class ModelConfig:
     """One transformer, encoder or decoder. Every field is honoured or refused: see checks.py.
 
-    Fields whose default is DERIVED say beside it what None becomes; after construction they hold that value.
+    Fields whose default is DERIVED say beside it what None becomes; after construction they hold that value, and
+    dataclasses.replace() keeps it: pass None along with a change that it should follow.
     """
 
     # --- size

@@ -30,6 +30,11 @@ def test_derived_fields(tiny) -> None:
     assert tiny(head_dim=10).attn_scale == 10**-0.5
 
 
+def test_replacing_a_field_keeps_what_was_derived(tiny) -> None:
+    wide = dataclasses.replace(tiny(), d_model=48, head_dim=None, attn_scale=None)
+    assert (wide.head_dim, wide.attn_scale, wide.d_embed) == (12, 12**-0.5, 24)
+
+
 def test_layer_pattern_is_tiled(tiny) -> None:
     config = tiny(window=4, layer_pattern=("local", "local", "global"))
     assert [config.layer_kind(i) for i in range(5)] == ["local", "local", "global", "local", "local"]
