@@ -37,6 +37,7 @@ class HubDataset(Corpus):
         import datasets
         from datasets.exceptions import DatasetNotFoundError
 
+        _go_offline_if_need_be()
         workers: dict[str, Any] = {} if self.streaming or self.num_proc is None else {"num_proc": self.num_proc}
         here = "no file or folder here is called so, and as a Hugging Face dataset"
         try:
@@ -66,3 +67,17 @@ class HubDataset(Corpus):
                 yield f"row {number} of {self.name}", row
         except (ConnectionError, OSError) as error:
             raise UserError(f"the dataset {self.name} broke off while it was read ({error}): start again") from None
+
+
+def _go_offline_if_need_be() -> None:
+    """Where the hub does not answer, spare the user half a minute of retries; what is cached still loads."""
+    import requests
+    from datasets import config
+    from huggingface_hub import constants
+
+    if config.HF_HUB_OFFLINE:
+        return
+    try:
+        requests.head(constants.ENDPOINT, timeout=5)
+    except requests.RequestException:
+        config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True

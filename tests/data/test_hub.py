@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets.exceptions import DatasetNotFoundError
+from groundup.data.corpus import open_corpus
+from groundup.data.hub import HubDataset
+from groundup.errors import UserError
+
+ROWS = [{"id": i, "text": f"document {i}"} for i in range(20)]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """`load_dataset` gives ROWS, streamed or not, and its arguments are kept."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def load_dataset(*args: Any, **settings: Any) -> Any:
+        calls.append((args, settings))
+        whole = datasets.Dataset.from_list(ROWS)
+        return whole.to_iterable_dataset() if settings["streaming"] else whole
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return calls
+
+
+def test_a_dataset_by_name(asked: list[Any]) -> None:
+    corpus = open_corpus("some/dataset", config="en", split="validation", num_proc=2)
+    assert isinstance(corpus, HubDataset)
+    assert not asked  # nothing is fetched before the text is wanted
+    assert list(corpus.documents()) == [row["text"] for row in ROWS]
+    assert asked == [(("some/dataset", "en"), {"split": "validation", "streaming": False, "num_proc": 2})]
+
+
+def test_the_fingerprint_is_of_the_data_and_the_settings(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fingerprint(**settings: Any) -> str:
+        return open_corpus("some/dataset", **settings).fingerprint
+
+    assert fingerprint() == fingerprint()
+    variants = [
+        {},
+        {"split": "test"},
+        {"config": "en"},
+        {"text_column": "text"},
+        {"max_documents": 3},
+        {"streaming": True},
+    ]
+    assert len({fingerprint(**settings) for settings in variants}) == 6
+    before = fingerprint()
+    monkeypatch.setitem(ROWS[0], "text", "another text")
+    assert fingerprint() != before
+
+
+def test_streaming_reads_no_more_than_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in ROWS:
+            read.append(row["id"])
+            yield row
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: datasets.IterableDataset.from_generator(rows))
+    corpus = open_corpus("some/dataset", streaming=True, max_documents=5)
+    assert list(corpus.documents()) == [f"document {i}" for i in range(5)]
+    assert len(read) <= 6
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            DatasetNotFoundError("..."),
+            r"dataset\.name is 'some/dataset': no file or folder here .* does not exist, or needs",
+        ),
+        (
+            ConnectionError("Couldn't reach"),
+            r"is not cached and the hub cannot be reached; .* use dataset\.name stdlib",
+        ),
+        (
+            ValueError("Config name is missing.\nPick one: ['en']"),
+            r"cannot be loaded: Config name is missing\. Pick one",
+        ),
+        (ValueError("Unknown split \"valid\". Should be one of ['train']."), r"Unknown split \"valid\""),
+    ],
+)
+def test_what_goes_wrong(monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:
+    def load_dataset(*args: Any, **settings: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(UserError, match=said):
+        list(open_corpus("some/dataset").documents())
+
+
+def test_a_stream_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield from ROWS[:2]
+        raise ConnectionError("timed out")
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: rows())
+    with pytest.raises(UserError, match=r"broke off while it was read \(timed out\): start again"):
+        list(open_corpus("some/dataset", streaming=True).documents())
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_offline_is_one_sentence(tmp_path: Path, streaming: bool, offline: str) -> None:
+    """The real library, in a process of its own, against a closed port."""
+    program = (
+        "from groundup.data.corpus import open_corpus\n"
+        "from groundup.errors import UserError\n"
+        f"try: list(open_corpus('some/dataset', streaming={streaming}).documents())\n"
+        "except UserError as error: print('error:', error)\n"
+    )
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **env}, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("error: dataset.name is 'some/dataset': no file or folder"), done.stderr
+    assert "the hub cannot be reached" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr

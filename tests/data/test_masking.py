@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from groundup.data.masking import mask_inputs
+from groundup.data.sampling import IGNORE, Batch
+from groundup.errors import UserError
+
+MASK = 999
+
+
+def packed(B: int = 6, T: int = 40, seed: int = 0) -> Batch:
+    """Random tokens; a document ends after every seventh token, so its successor is nobody's target."""
+    tokens = torch.randint(0, 500, (B, T + 1), generator=torch.Generator().manual_seed(seed))
+    labels = tokens[:, 1:].clone()
+    labels[:, 6::7] = IGNORE
+    return Batch(tokens[:, :-1].contiguous(), labels, torch.arange(T).div(7, rounding_mode="floor").expand(B, T))
+
+
+def test_position_before_a_masked_token_predicts_it_and_nothing_else_is_a_target() -> None:
+    batch = packed()
+    masked = mask_inputs(batch, 0.3, MASK, seed=1, index=2)
+    B, T = batch.input_ids.shape
+    n = 0
+    for b in range(B):
+        for t in range(T):
+            hidden = masked.input_ids[b, t] == MASK
+            if not hidden:
+                assert masked.input_ids[b, t] == batch.input_ids[b, t]
+            target = masked.labels[b, t].item()
+            if t + 1 < T and masked.input_ids[b, t + 1] == MASK:
+                assert target == batch.input_ids[b, t + 1] == batch.labels[b, t]
+                n += 1
+            else:
+                assert target == IGNORE
+    assert n == int((masked.input_ids == MASK).sum()) > 30
+    assert masked.segment_ids is batch.segment_ids
+
+
+def test_a_token_that_nothing_predicts_stays() -> None:
+    batch = packed(B=64)
+    masked = mask_inputs(batch, 0.9, MASK, seed=1, index=2)
+    assert not (masked.input_ids[:, 0] == MASK).any()
+    assert not (masked.input_ids[:, 7::7] == MASK).any()  # the first of each document
+
+
+@pytest.mark.parametrize("ratio", [0.15, 0.5])
+def test_the_share_that_is_masked(ratio: float) -> None:
+    batch = packed(B=200, T=210)
+    masked = mask_inputs(batch, ratio, MASK, seed=3, index=0)
+    can = int((batch.labels[:, :-1] != IGNORE).sum())
+    share = int((masked.labels != IGNORE).sum()) / can
+    assert share == pytest.approx(ratio, abs=4 * (ratio * (1 - ratio) / can) ** 0.5)
+
+
+def test_a_function_of_seed_and_index() -> None:
+    batch = packed()
+
+    def ids(seed: int, index: int) -> list[list[int]]:
+        return mask_inputs(batch, 0.3, MASK, seed=seed, index=index).input_ids.tolist()
+
+    state = torch.random.get_rng_state()
+    assert ids(1, 2) == ids(1, 2)
+    assert len({str(ids(seed, index)) for seed in (1, 2, -1) for index in (0, 1, 2)}) == 9
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_batch_itself_is_left_alone() -> None:
+    batch, again = packed(), packed()
+    mask_inputs(batch, 0.3, MASK, seed=1, index=2)
+    assert torch.equal(batch.input_ids, again.input_ids)
+    assert torch.equal(batch.labels, again.labels)
+
+
+def test_there_is_always_a_target_where_there_can_be_one() -> None:
+    batch = packed(B=1, T=4)
+    for index in range(50):
+        assert (mask_inputs(batch, 0.001, MASK, seed=0, index=index).labels != IGNORE).sum() == 1
+    padding = Batch(batch.input_ids, torch.full_like(batch.labels, IGNORE))
+    assert (mask_inputs(padding, 0.5, MASK, seed=0, index=0).input_ids == padding.input_ids).all()
+
+
+def test_settings_it_cannot_honour() -> None:
+    with pytest.raises(UserError, match=r"this tokenizer has neither one nor a single '_'"):
+        mask_inputs(packed(), 0.3, None, seed=0, index=0)
+    for ratio in (0.0, 1.0, 15):
+        with pytest.raises(UserError, match=r"trainer\.mask_ratio is"):
+            mask_inputs(packed(), ratio, MASK, seed=0, index=0)
