@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from groundup.models import Model
+from groundup.models import Model, RopeConfig
 from torch import nn
 
 IDS = torch.randint(0, 37, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -84,7 +84,18 @@ def test_last_norm(build) -> None:
     assert build(head_norm="rmsnorm").core.layers[0].attn.norm_in.bias is not None
 
 
-def test_local_layers_have_their_own_window_and_rope(build) -> None:
+def test_local_layers_have_their_own_rope(build) -> None:
+    fields = {"positions": "rope", "window": 5, "layer_pattern": ("local",)}
+    own, plain = RopeConfig(50.0, 0.4), RopeConfig()
+    expected = build(**fields, rope=own)(IDS)
+    assert torch.equal(build(**fields, rope_local=own)(IDS), expected)
+    assert not torch.allclose(build(**fields)(IDS), expected, atol=1e-3)
+    mixed = {**fields, "layer_pattern": ("local", "global")}
+    assert not torch.allclose(build(**mixed, rope_local=own)(IDS), build(**mixed, rope=own)(IDS), atol=1e-3)
+    assert torch.equal(build(**mixed, rope_local=plain)(IDS), build(**mixed)(IDS))
+
+
+def test_local_layers_have_their_own_window(build) -> None:
     """Token 0 reaches token 8 over two layers of a window of 5, and no further; a global layer sees everything."""
     fields = {"positions": "rope", "window": 5, "n_layers": 2}
 
