@@ -1,7 +1,7 @@
 """Where a text may be cut so that the halves, encoded apart, give the ids of the whole.
 
-The patterns of GPT-2, cl100k_base, o200k_base and their kin start a new word between a letter and a line end, and
-between a letter and a space that a letter follows; nothing to the left of such a point looks beyond it.
+The patterns of GPT-2, cl100k_base, o200k_base and their kin start a new word between a letter and a space or line end,
+and what they made of the text before such a point does not depend on what comes after it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from .corpus import Piece
 
-CUT = re.compile(r"(?<=[a-z])(?=\n| [a-z])")
+CUT = re.compile(r"(?<=[a-z])(?=[ \n])")
 PIECE_CHARS = 1 << 16
 
 

@@ -93,9 +93,12 @@ class Engine:
         normalizer = (self._json["normalizer"] or {"type": "NFC"})["type"]
         if normalizer not in ("NFC", "NFD", "NFKC", "NFKD", "BertNormalizer", "Lowercase"):
             return False
-        # A cut falls between a letter and a line end, or a letter and a space: none lies within or beside these.
+        # A cut falls between a letter and a space or line end: not within an added token, nor between one and the
+        # space that it takes along.
         return not any(
-            t["single_word"] or any(c.isspace() for c in t["content"].strip(" ")) or t["content"].strip()[:1].isalpha()
+            t["single_word"]
+            or any(c.isspace() for c in t["content"].strip(" "))
+            or (t["rstrip"] and t["content"][-1:].isalpha())
             for t in self._json["added_tokens"]
         )
 

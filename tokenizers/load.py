@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, notice
 from .base import SAVED_NAME, Tokenizer
 from .byte import ByteTokenizer
 
@@ -165,6 +165,7 @@ def cached_bpe(
             return _load_saved(folder)
         except Exception:
             pass  # damaged: trained again below, and replaced
+    notice(f"training a BPE of {vocab_size:,} entries on {corpus.name}; it is kept in {folder}")
     tokenizer = train_bpe(
         corpus.documents(), vocab_size, simplify=simplify, min_frequency=min_frequency, corpus=corpus.name
     )

@@ -44,6 +44,11 @@ def test_each_row_is_a_document(tmp_path: Path, kind: str) -> None:
     assert list(open_corpus(path, text_column="text", max_documents=2).documents()) == DOCUMENTS[:2]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_column_s_name(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext,id\na,1\n")
+    assert list(open_corpus(tmp_path / "a.csv", text_column="text").documents()) == ["a"]
+
+
 def test_a_folder_of_tables(tmp_path: Path) -> None:
     write(tmp_path, "parquet", ["c"]).rename(tmp_path / "b.parquet")
     write(tmp_path, "parquet", ["a", "b"]).rename(tmp_path / "a.parquet")

@@ -103,8 +103,8 @@ def test_made_once_for_a_text_and_a_tokenizer(made: Callable[..., Corpus], tmp_p
         tokenise(made([*TEXTS, "more"]), Counting(), tmp_path),
         tokenise(made(TEXTS), Counting(), tmp_path, cut_at=3),
     ]
-    others.append(tokenise(made(TEXTS), build_char_tokenizer(TEXTS), tmp_path))
-    assert len({first.folder, *(other.folder for other in others)}) == 4
+    others += [tokenise(made(TEXTS), train_bpe(TEXTS, size), tmp_path) for size in (270, 271)]
+    assert len({first.folder, *(other.folder for other in others)}) == 5
 
 
 # --- damage ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from groundup.tokenizers.bpe import train_bpe
 from groundup.tokenizers.engine import GPT2, GPT2_DIGITS, KNOWN_PATTERNS, Engine, byte_alphabet
 from tiktoken import Encoding
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 
 @pytest.fixture(autouse=True)
@@ -133,9 +133,25 @@ def test_patterns_of_known_families_are_recognised(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "splittable"), [("<mask>", True), ("  ", True), ("end of text", False), ("a b", False), ("\n\n", False)]
+    ("token", "splittable"),
+    [
+        (AddedToken("<mask>", lstrip=True), True),
+        (AddedToken("  "), True),
+        (AddedToken(" word"), True),
+        (AddedToken("end of text"), False),
+        (AddedToken("a\n\nb"), False),
+        (AddedToken("END", rstrip=True), False),
+        (AddedToken("END", single_word=True), False),
+    ],
 )
-def test_added_tokens_that_a_cut_could_divide(token: str, splittable: bool) -> None:
-    inner = byte_level([])
+def test_added_tokens_that_a_cut_could_divide(token: AddedToken, splittable: bool) -> None:
+    from groundup.data.cut_points import cut
+
+    inner = byte_level([("a", "b")])
     inner.add_tokens([token])
-    assert Engine(inner).splittable == splittable
+    fast = Engine(inner)
+    assert fast.splittable == splittable
+    if splittable:
+        text = f"ab {token.content} ab {token.content}\nab  ab{token.content} word" * 3
+        assert len(cut(text, 1)) > 9
+        assert [i for ids in fast.encode_arrays(cut(text, 1)) for i in ids] == slow_ids(inner, [text])[0]

@@ -114,6 +114,8 @@ def test_a_bpe_needs_a_vocabulary_size(tmp_path: Path, corpus_path: Path) -> Non
 def test_a_vocabulary_smaller_than_the_ids(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.vocab_size is 200, .* byte has ids up to 256: set it to 257 or more"):
         build_tokenizer(run_of(tmp_path, "stdlib", tokenizer_type="byte", vocab_size=200))
+    with pytest.raises(UserError, match=r"model\.vocab_size is 256"):
+        check_vocabulary(load_tokenizer("byte"), 256)
     check_vocabulary(load_tokenizer("byte"), 257)
     check_vocabulary(load_tokenizer("byte"), 304)  # rows that no id uses are fine: 50304 for 50257
     check_vocabulary(load_tokenizer("byte"), None)
