@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import UserError, nearest
 from .architecture import architecture
@@ -42,11 +42,12 @@ def complete(run: RunConfig) -> RunConfig:
     model, trainer = run.model, run.trainer
     if model.ffn.ffn_type == "silu_ffn" and "activation" not in model.ffn.model_fields_set:
         model = model.model_copy(update={"ffn": model.ffn.model_copy(update={"activation": "silu"})})
-    steps, effective = trainer.gradient_accumulation_steps, trainer.effective_batch_size
+    steps = cast("int | None", trainer.gradient_accumulation_steps)  # given, or effective_batch_size is: see missing()
+    effective = trainer.effective_batch_size
     changes: dict[str, Any] = {}
     if steps is None and effective is not None:
         changes["gradient_accumulation_steps"] = max(1, effective // trainer.batch_size)
-    if effective is None:
+    if effective is None and steps is not None:
         changes["effective_batch_size"] = trainer.batch_size * steps
     if trainer.max_seq_length is None:
         changes["max_seq_length"] = model.context_window

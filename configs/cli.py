@@ -85,7 +85,7 @@ class Command:
     config: str | None = None
     resume: str | None = None
     test_mode: bool = False
-    overrides: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list[str])
 
 
 def parse(argv: list[str]) -> Command:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -28,9 +28,19 @@ _DEVICE_WORDS = {fold(name): name for name in DEVICES}
 _TASK_WORDS = {fold(name): name for name in TASKS}
 
 
-def is_choice(value: Any) -> bool:
+def is_mapping(value: Any) -> TypeGuard[dict[str, Any]]:
+    """True for a mapping: in YAML its keys are words, see read.py."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """True for a list."""
+    return isinstance(value, list)
+
+
+def is_choice(value: Any) -> TypeGuard[dict[str, Any]]:
     """True for a mapping whose keys are all devices, or all tasks."""
-    if not isinstance(value, dict) or not value or not all(isinstance(key, str) for key in value):
+    if not is_mapping(value) or not value or not all(isinstance(key, str) for key in value):  # pyright: ignore
         return False
     words = {fold(key) for key in value}
     return words <= _DEVICE_WORDS.keys() or words <= _TASK_WORDS.keys()
@@ -62,7 +72,7 @@ class Section(Strict):
         """Check every branch of a value by device or by task and keep the one of this run."""
         if not is_choice(value):
             return handler(value)
-        context = info.context or {}
+        context: dict[str, str] = info.context or {}
         branches: dict[str, Any] = {}
         by_device = all(fold(name) in _DEVICE_WORDS for name in value)
         for name, branch in value.items():
@@ -72,7 +82,7 @@ class Section(Strict):
                 first = error.errors()[0]
                 raise ValueError(f"for {name} {message_of(first)}") from None
         kind = "device" if by_device else "task"
-        wanted = str(context.get(kind, ""))
+        wanted = context.get(kind, "")
         if fold(wanted) not in branches:
             raise ValueError(f"has a value for {', '.join(map(str, value))} but none for this run's {kind}, {wanted}")
         return branches[fold(wanted)]
@@ -80,7 +90,8 @@ class Section(Strict):
 
 def message_of(error: Any) -> str:
     """What pydantic found wrong, in our own words, without the path."""
-    given, context = shown(error["input"]), error.get("ctx") or {}
+    given = shown(error["input"])
+    context: dict[str, Any] = error.get("ctx") or {}
     match error["type"]:
         case "value_error":
             return str(context["error"])
@@ -114,7 +125,7 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, dict):
+    if is_mapping(value):
         return f"a mapping ({', '.join(map(str, list(value)[:4]))})"
     return repr(value)
 
@@ -158,7 +169,9 @@ def _flag(value: Any) -> Any:
 def _text(value: Any) -> Any:
     if not isinstance(value, str):
         quotes = (
-            "" if value is None or isinstance(value, dict | list) else ": put it in quotes if that is what you mean"
+            ""
+            if value is None or is_mapping(value) or is_list(value)
+            else ": put it in quotes if that is what you mean"
         )
         raise ValueError(f"expected text, got {shown(value)}{quotes}")
     if not value.strip():

@@ -31,8 +31,8 @@ class Origin:
 class Layer:
     """Settings of one source by canonical path; values by device or task have a path each: trainer.batch_size.cuda."""
 
-    values: dict[Path, Any] = field(default_factory=dict)
-    origins: dict[Path, Origin] = field(default_factory=dict)
+    values: dict[Path, Any] = field(default_factory=dict[Path, Any])
+    origins: dict[Path, Origin] = field(default_factory=dict[Path, Origin])
 
     def put(self, path: Path, value: Any, origin: Origin) -> None:
         """Set a value and where it was written."""

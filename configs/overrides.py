@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from ..errors import UserError
+from .fields import is_mapping
 from .layers import Layer
 from .rename import canonical, canonical_path, split_choice
 from .schema_run import FIELDS, OPTIONAL, SECTIONS, Path
@@ -38,7 +39,7 @@ def parse_overrides(words: list[str]) -> Layer:
             layers.append((name, read_value(path, value, name)))
             continue
         if _is_list(path):
-            values = []
+            values: list[str] = []
             while rest and not rest[0].startswith("--") and "=" not in rest[0]:
                 values.append(rest.pop(0))
             if not values:
@@ -60,8 +61,8 @@ def _merged(settings: list[tuple[str, Any]]) -> Layer:
 
 def _put(tree: dict[str, Any], path: Path, value: Any, name: str) -> None:
     for part in path[:-1]:
-        below = tree.setdefault(part, {})
-        if not isinstance(below, dict):
+        below: Any = tree.setdefault(part, {})
+        if not is_mapping(below):
             raise UserError(f"{name} on the command line sets a key below one that has a value already.")
         tree = below
     last = path[-1]
@@ -102,7 +103,7 @@ def read_value(path: Path, text: str, name: str) -> Any:
 def _section(path: Path, text: str, name: str) -> Any:
     """A whole section: `{a: 1, b: 2}`, or null where there may be none."""
     value = _yaml(text, name)
-    if (value is None and path in OPTIONAL) or (isinstance(value, dict) and value):
+    if (value is None and path in OPTIONAL) or (is_mapping(value) and value):
         return value
     example = next(".".join(known) for known in FIELDS if known[: len(path)] == path)
     raise UserError(f"{name} on the command line is a section: set one of its keys, such as {example}.")

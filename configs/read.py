@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -33,7 +33,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, Lines]:
         if node is None:
             return None, lines
         _check(node, (), name, lines, [])
-        return loader.construct_document(node), lines
+        return cast(Any, loader.construct_document(node)), lines  # pyright: ignore[reportUnknownMemberType]
     except yaml.reader.ReaderError as error:
         at = text[: error.position].count("\n") + 1
         raise UserError(

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
 from ..errors import UserError, nearest
-from .fields import Flag, Fraction, Positive, PositiveNumber, Share, Strict, Text, key, message_of, shown, spelled
+from .fields import (
+    Flag,
+    Fraction,
+    Positive,
+    PositiveNumber,
+    Share,
+    Strict,
+    Text,
+    is_list,
+    is_mapping,
+    key,
+    message_of,
+    shown,
+    spelled,
+)
 from .read import Lines, parse_yaml
 
 TaskWord = Annotated[Literal["classification", "language-modeling"], spelled(language_modeling="language-modeling")]
@@ -60,17 +74,18 @@ class RegistryEntry(Strict):
     @classmethod
     def _other_spellings(cls, data: Any) -> Any:
         """`pretrained_model` or `model_name` is the id, a `name` beside it the alias; `target_modules` is LoRA's."""
-        if not isinstance(data, dict):
+        if not is_mapping(data):
             return data
-        data = dict(data)
-        if "target_modules" in data:  # the guide's tables give them without the block around
-            data["lora"] = {**(data.get("lora") or {}), "target_modules": data.pop("target_modules")}
+        entry = dict(data)
+        lora: Any = entry.get("lora") or {}
+        if "target_modules" in entry and is_mapping(lora):  # the guide's tables give them without the block around
+            entry["lora"] = {**lora, "target_modules": entry.pop("target_modules")}
         for spelling in ("pretrained_model", "model_name"):
-            if spelling in data:
-                if "name" in data:
-                    data.setdefault("alias", data.pop("name"))
-                data["name"] = data.pop(spelling)
-        return data
+            if spelling in entry:
+                if "name" in entry:
+                    entry.setdefault("alias", entry.pop("name"))
+                entry["name"] = entry.pop(spelling)
+        return entry
 
 
 class ModelSelection(Strict):
@@ -116,9 +131,9 @@ def check(cls: type[S], value: Any, where: str) -> S:
 def read_models(value: Any) -> Any:
     """The `models:` of a run: a list of names or entries, or a section that describes and selects models."""
     try:
-        if isinstance(value, dict):
+        if is_mapping(value):
             return check(ModelsSection, value, "models")
-        if isinstance(value, list):
+        if is_list(value):
             return [
                 item if isinstance(item, str) else check(RegistryEntry, item, f"models[{index}]")
                 for index, item in enumerate(value)
@@ -132,10 +147,10 @@ def read_models(value: Any) -> Any:
 
 def as_run(raw: Any) -> Any:
     """A bare list of entries, or one entry, as the `models:` of a run; anything else as it is."""
-    if isinstance(raw, list) and all(isinstance(item, dict) for item in raw):
+    if is_list(raw) and all(is_mapping(item) for item in raw):
         return {"models": raw}
     entry_keys = {*RegistryEntry.model_fields, "pretrained_model", "model_name", "target_modules"}
-    return {"models": [raw]} if isinstance(raw, dict) and raw and raw.keys() <= entry_keys else raw
+    return {"models": [raw]} if is_mapping(raw) and raw and raw.keys() <= entry_keys else raw
 
 
 Models = Annotated[list[RegistryEntry | Text] | ModelsSection | None, BeforeValidator(read_models)]
@@ -145,7 +160,7 @@ def parse_registry(text: str, name: str) -> list[RegistryEntry]:
     """The entries of a registry: `models:` with a list, a bare list, or one entry. Raises UserError, with the line."""
     raw, lines = parse_yaml(text, name)
     value = as_run(raw)
-    if not isinstance(value, dict) or value.keys() != {"models"} or not isinstance(value["models"], list):
+    if not is_mapping(value) or value.keys() != {"models"} or not is_list(value["models"]):
         raise UserError(f"{name}: expected `models:` and a list of entries, got {shown(raw)}.")
     return [check(RegistryEntry, item, _place(name, lines, index)) for index, item in enumerate(value["models"])]
 
@@ -167,4 +182,4 @@ def _keys_at(cls: type[Strict], location: list[str]) -> list[str]:
 def _sections_in(annotation: Any) -> list[type[Strict]]:
     if isinstance(annotation, type) and issubclass(annotation, Strict):
         return [annotation]
-    return [section for argument in getattr(annotation, "__args__", ()) for section in _sections_in(argument)]
+    return [section for argument in get_args(annotation) for section in _sections_in(argument)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import UserError, notice
-from .fields import DEVICES, TASKS, fold
+from .fields import DEVICES, TASKS, fold, is_mapping
 from .layers import Layer, Origin, overlap
 from .schema_run import FREE_FORM, OPTIONAL, SECTIONS, Path
 
@@ -150,7 +150,7 @@ def _moved(path: Path) -> Path:
 def _leaves(raw: dict[str, Any], prefix: Path) -> Iterator[tuple[Path, Any]]:
     for name, value in raw.items():
         path = (*prefix, name)
-        if isinstance(value, dict) and value and canonical_path(path) not in FREE_FORM:
+        if is_mapping(value) and value and canonical_path(path) not in FREE_FORM:
             yield from _leaves(value, path)
         else:
             yield path, value

@@ -6,14 +6,16 @@ The command line beats the device's profile, the profile beats the file, the fil
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import UserError, nearest, notice
 from .checks import complete, doubtful, impossible, missing
 from .defaults import TEST_MODE, WAITING, defaults_for, kind_of, task_of
 from .devices import best_device, check_name, device_type
-from .fields import DEVICES, shown
+from .fields import DEVICES, is_mapping, shown
 from .layers import Layer, layer_of, merge
 from .not_yet import refusals
 from .overrides import parse_overrides
@@ -32,7 +34,7 @@ class Sources:
     """What a run is made from, each by canonical path, in rising order of precedence."""
 
     file: Layer = field(default_factory=Layer)
-    profiles: dict[str, Layer] = field(default_factory=dict)
+    profiles: dict[str, Layer] = field(default_factory=dict[str, Layer])
     test_mode: Layer = field(default_factory=Layer)
     overrides: Layer = field(default_factory=Layer)
     name: str | None = None
@@ -73,7 +75,7 @@ def read_sources(path: FilePath | None, overrides: list[str]) -> Sources:
     if path is not None:
         content, lines = read_yaml(path)
         raw = as_run(content)
-        if not isinstance(raw, dict) or not raw:
+        if not is_mapping(raw) or not raw:
             what = "is empty" if not content else f"is no mapping of keys but {shown(content)}"
             raise UserError(f"{path} {what}: write `section:` and its keys below.")
 
@@ -84,7 +86,7 @@ def read_sources(path: FilePath | None, overrides: list[str]) -> Sources:
         profiles = raw.pop("profiles", None)
         sources.file = canonical(raw, place)
         sources.profiles = _profiles(profiles, place)
-        sources.name = os.path.basename(os.fspath(path)).partition(".")[0]
+        sources.name = pathlib.Path(path).name.partition(".")[0]
     raise_all([one for layer in (sources.file, *sources.profiles.values()) for one in unknown_keys(layer)])
     return sources
 
@@ -100,17 +102,17 @@ def resolve(run: RunConfig, layer: Layer, *, planning: bool = False) -> RunConfi
     return run
 
 
-def _profiles(raw: object, place: Callable[[Path], str]) -> dict[str, Layer]:
+def _profiles(raw: Any, place: Callable[[Path], str]) -> dict[str, Layer]:
     if raw is None:
         return {}
-    if not isinstance(raw, dict):
+    if not is_mapping(raw):
         raise UserError(f"profiles ({place(('profiles',))}): expected a mapping by device, got {shown(raw)}.")
     profiles: dict[str, Layer] = {}
     for device, settings in raw.items():
         where = f"profiles.{device} ({place(('profiles', device))})"
         if device.casefold() not in DEVICES:
             raise UserError(f"Unknown device {where}.{nearest(device, DEVICES)}")
-        if settings is not None and not isinstance(settings, dict):
+        if settings is not None and not is_mapping(settings):
             raise UserError(f"{where}: expected a mapping of settings, got {shown(settings)}.")
         profile = canonical(settings or {}, place, ("profiles", device))
         if ("general", "device") in profile.values:

@@ -14,7 +14,7 @@ from .schema_run import FIELDS, FREE_FORM, SECTIONS
 
 def unknown_keys(layer: Layer) -> list[str]:
     """One sentence for each key of a layer that no document knows."""
-    found = []
+    found: list[str] = []
     for path, origin in layer.origins.items():
         base, _ = split_choice(path)
         if base in FIELDS:
