@@ -73,8 +73,8 @@ def test_checkpointing_repeats_dropout_and_reads_each_block_twice(build) -> None
         reads.clear()
     for name in results[0]:
         torch.testing.assert_close(results[0][name], results[1][name])
-    model.eval()(IDS)
-    assert len(reads) == 2
+    gradients(model.eval())
+    assert len(reads) == 2  # in evaluation nothing is read again
 
 
 def test_last_norm(build) -> None:
@@ -82,6 +82,17 @@ def test_last_norm(build) -> None:
     assert build(head_norm="none").core.norm is None
     assert not isinstance(build(head_norm="rmsnorm").core.norm, nn.LayerNorm)
     assert build(head_norm="rmsnorm").core.layers[0].attn.norm_in.bias is not None
+
+
+def test_longrope_goes_by_real_tokens_and_not_by_padding(build, variants) -> None:
+    """20 columns, of which the longer row fills 14: longrope, whose limit is 16 here, stays with its short list."""
+    model, ids = build(**variants["longrope"]), IDS.repeat(1, 3)[:, :20]
+    mask = torch.zeros(2, 20, dtype=torch.long)
+    mask[0, 6:], mask[1, 9:] = 1, 1
+    padded = model(ids, mask)
+    for row, length in enumerate((14, 11)):
+        alone = model(ids[row : row + 1, -length:])
+        torch.testing.assert_close(padded[row : row + 1, -length:], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_local_layers_have_their_own_rope(build) -> None:

@@ -184,6 +184,13 @@ def test_attention_maps(any_model) -> None:
     assert not any(layer.attn.f._forward_pre_hooks for layer in any_model.core.layers)
 
 
+def test_attention_maps_are_drawn_without_dropout(build) -> None:
+    model = build(embed_dropout=0.5, residual_dropout=0.5, attn_probs_dropout=0.5)
+    quiet = model.attention_maps(IDS)
+    for ours, expected in zip(model.train().attention_maps(IDS), quiet, strict=True):
+        assert torch.equal(ours, expected)
+
+
 DROPOUTS = ["embed", "attn", "attn_probs", "ffn", "residual", "head", "classifier"]
 
 
