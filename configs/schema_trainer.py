@@ -36,7 +36,7 @@ class Optimizer(Section):
 
 
 class DropoutSchedule(Section):
-    """A dropout rate that moves with the steps and replaces the model's fixed rates."""
+    """A dropout rate that moves with the steps and replaces all of the model's fixed rates; left out: none."""
 
     name: Annotated[Literal["constant", "linear", "triangle"], WORD] = key("linear", "shape of the curve")
     start: Share = key(0.0, "rate at start_iter")
