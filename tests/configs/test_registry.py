@@ -67,7 +67,7 @@ def test_target_modules_without_the_block_around():
             "- name: a\n  memory_requirements: {cud_4bit: 1GB}\n",
             ["memory_requirements.cud_4bit", "Did you mean 'cuda_4bit'"],
         ),
-        ("- {lora: 3, target_modules: [q]}", ["entry 1", "target_modules"]),
+        ("- {lora: 3, target_modules: [q]}", ["entry 1: lora: ", "expected a mapping of keys, got 3"]),
         ("models: 3", ["expected `models:` and a list"]),
         ("model: []", ["expected `models:` and a list"]),
         ("- a\n", ["expected `models:` and a list"]),
