@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..errors import UserError, nearest, notice
-from .corpus import Corpus, Piece, hash_files, size_of, unreadable
+from .corpus import Corpus, Piece
+from .files import hash_files, size_of, unreadable
 
 TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 USUAL_COLUMNS = ("text", "content", "document", "body", "article", "story", "passage", "sentence")

@@ -68,20 +68,27 @@ class Tokenizer(ABC):
         text = json.dumps({"kind": self.kind, **self.description()}, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    @abstractmethod
     def save(self, directory: str | Path) -> None:
-        """Write what `load_tokenizer(directory)` needs to give the same ids, without network or cache."""
+        """Write what `load_tokenizer(directory)` needs to give the same ids, without network or cache.
 
-    def save_card(self, directory: str | Path, **fields: Any) -> Path:
-        """Write `tokenizer.groundup.json` with `kind`, `fields` and the fingerprint; returns the folder."""
+        Raises UserError where the folder cannot be written.
+        """
         folder = Path(directory)
-        card = {"kind": self.kind, **fields, "fingerprint": self.fingerprint}
+        card = {"kind": self.kind, "name": self.name, **self._card(), "fingerprint": self.fingerprint}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._save_files(folder)
+            # Last, since it says that the rest is there.
             (folder / SAVED_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
-            raise UserError(f"cannot save the tokenizer in {folder}: {error.strerror}") from None
-        return folder
+            raise UserError(f"cannot save the tokenizer in {folder}: {error.strerror or error}") from None
+
+    def _card(self) -> dict[str, Any]:
+        """What `tokenizer.groundup.json` says of this kind of tokenizer."""
+        return {}
+
+    def _save_files(self, folder: Path) -> None:  # noqa: B027 (most need no file)
+        """Write what does not fit there."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, vocab_size={self.vocab_size})"

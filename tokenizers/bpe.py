@@ -60,11 +60,10 @@ class BPETokenizer(Tokenizer):
     def description(self) -> dict[str, Any]:
         return {"tokenizer": self._inner.to_str()}
 
-    def save(self, directory: str | Path) -> None:
+    def _save_files(self, folder: Path) -> None:
         from .huggingface import save_files
 
-        special = {"bos": END_OF_TEXT, "eos": END_OF_TEXT}
-        save_files(self._inner, special, self.save_card(directory))
+        save_files(self._inner, {"bos": END_OF_TEXT, "eos": END_OF_TEXT}, folder)
 
 
 def train_bpe(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,9 +35,6 @@ class ByteTokenizer(Tokenizer):
 
     def description(self) -> dict[str, Any]:
         return {"end_of_text": END_OF_TEXT}
-
-    def save(self, directory: str | Path) -> None:
-        self.save_card(directory)
 
 
 def _utf8(text: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,8 +68,8 @@ class CharTokenizer(Tokenizer):
     def description(self) -> dict[str, Any]:
         return {"characters": self.characters}
 
-    def save(self, directory: str | Path) -> None:
-        self.save_card(directory, characters=self.characters)
+    def _card(self) -> dict[str, Any]:
+        return {"characters": self.characters}
 
 
 def build_char_tokenizer(documents: Iterable[str]) -> CharTokenizer:

@@ -67,14 +67,16 @@ class HuggingFaceTokenizer(Tokenizer):
     def description(self) -> dict[str, Any]:
         return {"tokenizer": self._inner.to_str(), "special": self._special}
 
-    def save(self, directory: str | Path) -> None:
-        folder = self.save_card(directory, name=self.name, special=self._special)
+    def _card(self) -> dict[str, Any]:
+        return {"special": self._special}
+
+    def _save_files(self, folder: Path) -> None:
         save_files(self._inner, self._special, folder)
 
 
 def save_files(inner: HFTokenizer, special: dict[str, str], folder: Path) -> None:
     """Write tokenizer.json and a tokenizer_config.json: transformers' AutoTokenizer reads the folder."""
-    inner.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(inner.to_str(pretty=True), encoding="utf-8")
     config = {"tokenizer_class": "PreTrainedTokenizerFast", **{f"{key}_token": text for key, text in special.items()}}
     text = json.dumps({**config, "clean_up_tokenization_spaces": False}, indent=1, ensure_ascii=False)
     (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")

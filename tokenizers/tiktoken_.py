@@ -79,12 +79,12 @@ class TiktokenTokenizer(Tokenizer):
             "ranks": hashlib.sha256(_rank_lines(encoding)).hexdigest(),
         }
 
-    def save(self, directory: str | Path) -> None:
+    def _card(self) -> dict[str, Any]:
         encoding: Any = self._encoding
-        folder = self.save_card(
-            directory, name=self.name, pattern=encoding._pat_str, special_tokens=encoding._special_tokens
-        )
-        (folder / RANKS_NAME).write_bytes(_rank_lines(encoding))
+        return {"pattern": encoding._pat_str, "special_tokens": encoding._special_tokens}
+
+    def _save_files(self, folder: Path) -> None:
+        (folder / RANKS_NAME).write_bytes(_rank_lines(self._encoding))
 
     @classmethod
     def from_saved(cls, folder: Path, card: dict[str, Any]) -> TiktokenTokenizer:

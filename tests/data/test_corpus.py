@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from groundup.data import corpus as corpus_module
+from groundup.data import files
 from groundup.data.corpus import is_hub_id, open_corpus
 from groundup.errors import UserError
 
@@ -13,7 +13,7 @@ from groundup.errors import UserError
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read 7 bytes at a time, so that every boundary is met."""
-    monkeypatch.setattr(corpus_module, "READ_CHARS", 7)
+    monkeypatch.setattr(files, "READ_BYTES", 7)
 
 
 TEXT = "\n\nfirst é line\r\nsecond 日本 line  \n \n\n\tthird 😀\n\nlast, without an end"
@@ -134,7 +134,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whe
 
     monkeypatch.setattr(Path, where, refused)
     uses = [lambda: corpus.fingerprint, lambda: list(corpus.documents())]
-    for use in uses if where == "open" else [lambda: corpus_module.size_of(path)]:
+    for use in uses if where == "open" else [lambda: files.size_of(path)]:
         with pytest.raises(UserError, match=r"cannot read .*a\.txt: Permission denied; give yourself the right"):
             use()
 

@@ -58,12 +58,12 @@ def test_bytes_are_those_of_the_text_that_is_kept(made: Callable[..., Corpus], t
 def test_long_documents_are_encoded_in_parts_and_give_the_same_ids(
     shared: Path, tiktoken_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from groundup.data import corpus as corpus_module
+    from groundup.data import files
 
     text = (shared / "text/wikitext-2/wiki.valid.raw").read_text(encoding="utf-8")[:300_000]
     path = tmp_path / "text.txt"
     path.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(corpus_module, "READ_CHARS", 20_001)
+    monkeypatch.setattr(files, "READ_BYTES", 20_001)
     monkeypatch.setattr(tokenised, "BATCH_CHARS", 150_000)
     for tokenizer in (load_tokenizer("gpt2"), load_tokenizer(shared / "tokenizers/llama2")):
         tokens = tokenise(open_corpus(path), tokenizer, tmp_path)

@@ -73,6 +73,12 @@ def test_a_saved_tokenizer_that_was_changed_or_cut(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot save the tokenizer in .*file/tokenizer: Not a directory"):
+        bpe.train_bpe([TEXT], 280).save(tmp_path / "file/tokenizer")
+
+
 # --- from a run's configuration ----------------------------------------------------------------------------------
 
 
