@@ -16,13 +16,13 @@ MAX_CUTS = 1
 @pytest.fixture(scope="module")
 def text(shared: Path, root: Path) -> str:
     """Prose, plays, instructions, code in one, with odd characters thrown in."""
-    wiki = (shared / "text/wikitext-2/wiki.valid.raw").read_text(encoding="utf-8")[:150_000]
-    play = (shared / "text/tinyshakespeare/input.txt").read_text(encoding="utf-8")[:50_000]
+    wiki = (shared / "text/wikitext-2/wiki.valid.raw").read_text(encoding="utf-8")[:60_000]
+    play = (shared / "text/tinyshakespeare/input.txt").read_text(encoding="utf-8")[:20_000]
     rows = json.loads((shared / "instruct/alpaca_data_1k.json").read_text(encoding="utf-8"))[:100]
     code = (root / "data/corpus.py").read_text(encoding="utf-8")
     rng = random.Random(0)
     noise = "".join(
-        rng.choices(["ab", "x", " ", "\n", "  ", "'s", "é", "日", "1", "\r\n", "\u0301", "\u00a0", "A"], k=30_000)
+        rng.choices(["ab", "x", " ", "\n", "  ", "'s", "é", "日", "1", "\r\n", "\u0301", "\u00a0", "A"], k=12_000)
     )
     return "\n".join([wiki, play, code, *(row["instruction"] + row["output"] for row in rows), noise])
 

@@ -109,6 +109,7 @@ def test_a_stream_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
         list(open_corpus("some/dataset", streaming=True).documents())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("offline", ["0", "1"])
 def test_offline_is_one_sentence(tmp_path: Path, streaming: bool, offline: str) -> None:

@@ -202,6 +202,7 @@ def wait_for_half_a_file(cache: Path) -> None:
     raise AssertionError("nothing was written")
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_no_file_that_would_be_read(
     start: Callable[[], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
@@ -216,6 +217,7 @@ def test_a_killed_writer_leaves_no_file_that_would_be_read(
     assert open_tokens(made[0]).n_documents == 15_000
 
 
+@pytest.mark.slow
 def test_two_writers_at_once(start: Callable[[], subprocess.Popen[str]], tmp_path: Path) -> None:
     processes = [start(), start()]
     outputs = [process.communicate(timeout=60) for process in processes]

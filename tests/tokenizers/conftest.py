@@ -24,13 +24,13 @@ ODD = [
 
 @pytest.fixture(scope="session")
 def texts(shared: Path) -> list[str]:
-    """Some 900 stretches of Wikipedia, Shakespeare, instructions, and what is odd in text."""
+    """Some 700 stretches of Wikipedia, Shakespeare, instructions, and what is odd in text."""
     wiki = (shared / "text/wikitext-2/wiki.valid.raw").read_text(encoding="utf-8").split("\n")
     plays = (shared / "text/tinyshakespeare/input.txt").read_text(encoding="utf-8").split("\n\n")
     rows = json.loads((shared / "instruct/alpaca_data_1k.json").read_text(encoding="utf-8"))
     rng = random.Random(0)
     noise = ["".join(rng.choice("ab \n_-.,é日1'😀") for _ in range(rng.randint(1, 60))) for _ in range(300)]
-    return [*ODD, *noise, *wiki[::12], *plays[::40], *(row["instruction"] + "\n" + row["output"] for row in rows[::8])]
+    return [*ODD, *noise, *wiki[::20], *plays[::60], *(row["instruction"] + "\n" + row["output"] for row in rows[::12])]
 
 
 @pytest.fixture

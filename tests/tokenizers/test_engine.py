@@ -108,6 +108,7 @@ def test_both_libraries_split_alike(texts: list[str], pattern: str) -> None:
     assert words_of_both(pattern, "ab cd")[1] == ["ab", " cd"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [r"\p{L}", r"\p{N}", r"\s"])
 def test_both_libraries_know_the_same_unicode(members: str) -> None:
     """What the patterns are made of, over every plane that has characters."""

@@ -88,12 +88,14 @@ def hub(shared: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_name_is_fetched_once_and_then_needs_no_network(hub: str, tmp_path: Path) -> None:
     expected = "opt_50k [42891, 232] 2\n"
     assert load("opt_50k", tmp_path, HF_ENDPOINT=hub) == expected
     assert load("OPT-50k", tmp_path, HF_HUB_OFFLINE="1") == expected
 
 
+@pytest.mark.slow
 def test_offline_is_one_sentence(tmp_path: Path) -> None:
     said = load("mistral_32k", tmp_path, HF_HUB_OFFLINE="1")
     assert said.startswith(
@@ -105,6 +107,7 @@ def test_offline_is_one_sentence(tmp_path: Path) -> None:
     assert "the hub cannot be reached: fetch its tokenizer.json" in said
 
 
+@pytest.mark.slow
 def test_repositories_that_are_not_there_or_want_a_login(hub: str, tmp_path: Path) -> None:
     assert "there is no some/thing on the Hugging Face hub" in load("some/thing", tmp_path, HF_ENDPOINT=hub)
     assert "given out after a login only" in load("some/gated", tmp_path, HF_ENDPOINT=hub)

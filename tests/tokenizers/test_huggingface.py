@@ -87,6 +87,7 @@ def test_vocab_and_merges_of_opt(shared: Path, texts: list[str], tmp_path: Path)
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.slow
 def test_vocab_and_merges_of_roberta(shared: Path, texts: list[str], tmp_path: Path) -> None:
     folder = shared / "tokenizers/roberta"
     model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
