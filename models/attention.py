@@ -32,7 +32,8 @@ class Projections(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, T, n * D) -> (B, n, T, D)"""
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        B, T, _ = x.shape
+        return x.view(B, T, -1, self.head_dim).transpose(1, 2)
 
     def join_heads(self, y: Tensor) -> Tensor:
         """(B, H, T, D) -> (B, T, C)"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from ..errors import UserError, nearest
 
@@ -168,13 +168,13 @@ def _at_least(config: object, field: str, least: int) -> None:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type[Any]) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
 def _check_types(config: Any) -> None:
     """Every value against its annotation: a name that is not a choice, a string for a number, ..."""
-    hints = _hints(type(config))
+    hints = _hints(cast("type[Any]", type(config)))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value is None and field.default is None:
@@ -192,7 +192,7 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     elif origin is tuple:
         if not isinstance(value, tuple):
             raise UserError(f"{name}={value!r}: must be a list")
-        for item in value:
+        for item in cast("tuple[Any, ...]", value):
             _check_type(name, item, arguments[0])
     elif hint is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):

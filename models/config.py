@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from ..errors import UserError, nearest
 from .checks import check_combinations, check_fields, check_rope, check_scaling
@@ -190,10 +190,11 @@ def _construct(cls: type, values: dict[str, Any]) -> Any:
     for key in values:
         if key not in known:
             raise UserError(f"{cls.__name__} has no field '{key}'.{nearest(key, known)}")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    return cls(**{key: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for key, v in values.items()})
 
 
 def _plain(value: Any) -> Any:
+    """The same with tuples as lists."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    return [_plain(item) for item in cast("tuple[Any, ...]", value)] if isinstance(value, tuple) else value

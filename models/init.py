@@ -46,7 +46,7 @@ def initialise(model: nn.Module, config: ModelConfig) -> None:
         elif isinstance(module, nn.Linear):
             if module.weight not in tables:  # a tied head is its embedding
                 nn.init.normal_(module.weight, std=linear_std(module, config, module in residual))
-            if module.bias is not None:
+            if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 nn.init.zeros_(module.bias)  # pyright: ignore[reportUnnecessaryComparison]
 
 
