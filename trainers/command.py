@@ -44,6 +44,9 @@ def _run(command: Command) -> int:
     planning = command.action == "plan"
     run = load_config(config, command.overrides, planning=planning, test_mode=command.test_mode)
     if command.action == "validate":
+        from ..data.corpus import corpus_of
+
+        corpus_of(run)  # is the text there? a hub data set is not asked for
         print(f"{config or 'the command line'} is valid: {summary(run)}")
         return 0
     if planning:

@@ -113,7 +113,6 @@ class Trainer:
         n, device = self.settings.accumulation, next(self.model.parameters()).device
         batches = [self.train.batch(step * n + i) for i in range(n)]
         if self.settings.mask_ratio is not None:
-            assert self.mask_token is not None
             batches = [
                 mask_inputs(
                     batch, self.settings.mask_ratio, self.mask_token, seed=self.settings.seed, index=step * n + i
@@ -218,7 +217,6 @@ class Trainer:
             if self.settings.mask_ratio is None:
                 yield batch
             else:
-                assert self.mask_token is not None
                 yield mask_inputs(batch, self.settings.mask_ratio, self.mask_token, seed=0, index=index)
 
     def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:
