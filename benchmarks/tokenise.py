@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import tiktoken
+import tokenizers
 from groundup.data import open_corpus, tokenise
 from groundup.tokenizers.bpe import train_bpe
 from groundup.tokenizers.load import load_tokenizer
-
-import tokenizers
 
 
 def seconds(action: Callable[[], Any]) -> float:

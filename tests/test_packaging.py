@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +22,14 @@ def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProc
 
 @pytest.mark.slow
 def test_a_built_wheel_works_outside_the_repository(root: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"  # building leaves files behind
+    shutil.copytree(root, source, ignore=shutil.ignore_patterns(".*", "results", "build", "dist", "*.egg-info"))
     built = run(
         sys.executable,
         "-m",
         "pip",
         "wheel",
-        root,
+        source,
         "--no-deps",
         "--no-build-isolation",
         "-w",

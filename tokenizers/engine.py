@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
-
     from tokenizers import Tokenizer as HFTokenizer
 
 # Building the twin costs as much as encoding this much text.

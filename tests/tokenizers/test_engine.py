@@ -10,7 +10,6 @@ from groundup.tokenizers import engine
 from groundup.tokenizers.bpe import train_bpe
 from groundup.tokenizers.engine import GPT2, GPT2_DIGITS, KNOWN_PATTERNS, Engine, byte_alphabet
 from tiktoken import Encoding
-
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 

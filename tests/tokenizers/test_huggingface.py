@@ -8,9 +8,8 @@ import pytest
 from groundup.errors import UserError
 from groundup.tokenizers.huggingface import special_tokens
 from groundup.tokenizers.load import load_tokenizer
-from transformers import AutoTokenizer, GPT2TokenizerFast
-
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer, GPT2TokenizerFast
 
 
 @pytest.mark.parametrize("name", ["gpt2", "pythia", "roberta", "bert-base-uncased"])
