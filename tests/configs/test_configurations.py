@@ -50,7 +50,7 @@ def test_gpt2_small_is_gpt2():
         3072,
         1024,
     )
-    assert (config.activation, config.positions, config.init) == ("gelu_tanh", "learned", "gpt2")
+    assert (config.activation, config.positions, config.init) == ("gelu", "learned", "gpt2")
     assert {config.attn_norm, config.ffn_norm, config.head_norm} == {"layernorm"}
     assert config.tie_embeddings
     assert config.qkv_bias
