@@ -41,7 +41,7 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
         UserError: bad data, an unwritable folder, a checkpoint that does not fit, a loss that is not finite.
     """
     device = torch.device(run.general.device)
-    _seed(run.general.seed, device, run.trainer.deterministic)
+    _prepare(run.general.seed, device, run.trainer.deterministic)
     folder, checkpoint = _open_folder(run, resume)
     try:
         trainer, data = _build(run, device, folder, checkpoint)
@@ -222,7 +222,7 @@ def _open_folder(run: RunConfig, resume: Path | None) -> tuple[RunFolder, Path |
     return folder, checkpoint
 
 
-def _seed(seed: int, device: torch.device, deterministic: bool) -> None:
+def _prepare(seed: int, device: torch.device, deterministic: bool) -> None:
     torch.manual_seed(seed)
     if device.type == "cuda":
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
