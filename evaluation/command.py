@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
     from ..configs.devices import best_device, check_name, require_device
     from .measure import evaluate
 
-    device = check_name(options.device)
+    device = check_name(options.device, "--device")
     device = best_device() if device == "auto" else device
     require_device(device)
     results = evaluate(

@@ -108,4 +108,4 @@ def test_summary(root):
     run = load_config(root / "configs" / "quickstart.yaml", find_device=lambda: "cpu")
     assert summary(run).startswith("6 layers of width 256 on stdlib, ")
     epochs = load_config(root / "configs" / "quickstart.yaml", ["trainer.epochs=2"], find_device=lambda: "cpu")
-    assert ", 2 epochs of 16 x 256 tokens, cpu" in summary(epochs)
+    assert ", 2 epochs of 4 x 256 tokens, cpu" in summary(epochs)
