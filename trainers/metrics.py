@@ -85,7 +85,7 @@ def _tensorboard(folder: Path) -> Any:
 
 def _wandb(folder: Path, project: str, name: str, config: dict[str, Any]) -> Any:
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(
             "general.logging.wandb_log is on but wandb is not installed: pip install 'groundup[wandb]', or turn it off"

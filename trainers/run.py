@@ -124,7 +124,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
     """Steps, intervals and the learning rate, once the length of an epoch is known."""
     t, e = run.trainer, run.evaluation
     steps_per_epoch = max(1, math.ceil(batches_per_epoch / t.gradient_accumulation_steps))
-    max_iters = t.max_iters or math.ceil(t.epochs * steps_per_epoch)
+    max_iters = t.max_iters or math.ceil((t.epochs or 1) * steps_per_epoch)
     warmup = t.warmup_iters if t.warmup_iters is not None else round((t.warmup_ratio or 0) * max_iters)
     shape = t.lr_scheduler if t.decay_lr or t.lr_scheduler == "constant" else "constant_with_warmup"
     learning_rate = LearningRate(t.optimizer.lr, t.optimizer.min_lr, warmup, t.lr_decay_iters or max_iters, shape)

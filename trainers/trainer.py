@@ -143,7 +143,7 @@ class Trainer:
             scaler.update()  # in fp16: a smaller loss scale next time
             return loss, norm
         if s.grad_clip and norm > s.grad_clip:
-            torch._foreach_mul_(gradients, s.grad_clip / (norm + 1e-6))
+            torch._foreach_mul_(gradients, s.grad_clip / (norm + 1e-6))  # pyright: ignore[reportPrivateImportUsage]
         scaler.step(self.optimizer)
         scaler.update()
         return loss, norm
