@@ -32,7 +32,9 @@ SubLayer = TypeVar("SubLayer", bound=nn.Module)
 class Residual(nn.Module, Generic[SubLayer]):
     """norm_sum( x + dropout( norm_out( f( dropout( norm_in(x) ) ) ) ) ), without the norms not in norm_slots."""
 
-    def __init__(self, config: ModelConfig, f: SubLayer, norm: Norm, input_dropout: str) -> None:
+    def __init__(
+        self, config: ModelConfig, f: SubLayer, norm: Norm, input_dropout: str, output_dropout: bool = True
+    ) -> None:
         super().__init__()
 
         def norm_at(slot: NormSlot) -> nn.Module | None:
@@ -41,7 +43,7 @@ class Residual(nn.Module, Generic[SubLayer]):
         self.norm_in, self.norm_out, self.norm_sum = norm_at("in"), norm_at("out"), norm_at("sum")
         self.f = f
         self.input_dropout = Dropout(config, input_dropout)
-        self.residual_dropout = Dropout(config, "residual_dropout")
+        self.residual_dropout = Dropout(config, "residual_dropout") if output_dropout else None
 
     def branch(self, x: Tensor, *context: object) -> Tensor:
         """What is added to x (B, T, C); `context` is what else f takes -> (B, T, C)"""
@@ -50,7 +52,7 @@ class Residual(nn.Module, Generic[SubLayer]):
         x = self.f(self.input_dropout(x), *context)
         if self.norm_out is not None:
             x = self.norm_out(x)
-        return self.residual_dropout(x)
+        return x if self.residual_dropout is None else self.residual_dropout(x)
 
     def forward(self, x: Tensor, *context: object) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
@@ -66,7 +68,8 @@ class Block(nn.Module):
         super().__init__()
         kind = DisentangledAttention if config.positions == "relative" else Attention
         self.parallel = config.parallel
-        self.attn = Residual(config, kind(config, attn_out), config.attn_norm, "attn_dropout")
+        attn = kind(config, attn_out)
+        self.attn = Residual(config, attn, config.attn_norm, "attn_dropout", config.residual_dropout_on_attn)
         self.ffn = Residual(config, ffn or FeedForward(config), config.ffn_norm, "ffn_dropout")
 
     def forward(self, x: Tensor, mask: Tensor | None, position: Position, cache: LayerCache | None = None) -> Tensor:

@@ -134,6 +134,7 @@ class ModelConfig:
     attn_probs_dropout: float = 0.0  # on the attention probabilities
     ffn_dropout: float = 0.0  # on the input of the feed-forward, after its norm
     residual_dropout: float = 0.0  # on the output of attention and feed-forward, before the sum
+    residual_dropout_on_attn: bool = True  # False: on that of the feed-forward alone (DistilBERT)
     head_dropout: float = 0.0  # on what the head reads, after the last norm
     classifier_dropout: float = 0.0  # classification: before the last projection
 

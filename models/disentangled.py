@@ -9,11 +9,13 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from .attention import Projections
 from .cache import LayerCache
+from .config import ModelConfig
+from .dropout import Dropout
 
 
 class RelativePositions(NamedTuple):
@@ -43,6 +45,10 @@ def relative_positions(table: Tensor, length: int, n_buckets: int, span: int) ->
 class DisentangledAttention(Projections):
     """out( softmax( (q k^T + q rk^T + rq k^T) * scale ) v ); rq and rk are the q and k projections of distances."""
 
+    def __init__(self, config: ModelConfig, out: nn.Linear | None = None) -> None:
+        super().__init__(config, out)
+        self.table_dropout = Dropout(config, "embed_dropout")  # distances are embeddings too
+
     def forward(
         self, x: Tensor, mask: Tensor | None, relative: RelativePositions, cache: LayerCache | None = None
     ) -> Tensor:
@@ -56,7 +62,7 @@ class DisentangledAttention(Projections):
     def maps(self, x: Tensor, mask: Tensor | None, relative: RelativePositions) -> Tensor:
         """x (B, T, C) -> probabilities (B, H, T, T) in fp32"""
         q, k = self.split_heads(self.q(x)), self.split_heads(self.k(x))  # (B, H, T, D)
-        table = relative.table[None]  # (1, 2N, C)
+        table = self.table_dropout(relative.table)[None]  # (1, 2N, C)
         rq, rk = self.split_heads(self.q(table)), self.split_heads(self.k(table))  # (1, H, 2N, D)
         q, rq = q * self.scale, rq * self.scale  # before the products, which fp16 could not hold
         every_pair = (*q.shape[:3], x.shape[1])  # (B, H, T, T)

@@ -106,3 +106,11 @@ def test_residual_dropout_is_on_both_branches_and_never_on_the_sum(tiny, paralle
         assert values.tolist() == [1, 3, 9]
         assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
     assert block.eval()(x, None, None).unique().tolist() == ([3] if parallel else [4])
+
+
+def test_residual_dropout_may_spare_attention(tiny) -> None:
+    block = Block(tiny(residual_dropout=0.5, residual_dropout_on_attn=False, norm="none")).train()
+    block.attn.f, block.ffn.f = Spy(), Spy()
+    x = torch.ones(20, 30, 24)
+    # Attention adds what it read: 1 -> 2, everywhere. The feed-forward then adds 0 or twice 2.
+    assert block(x, None, None).unique().tolist() == [2, 6]

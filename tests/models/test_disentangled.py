@@ -91,3 +91,21 @@ def test_nothing_can_be_cached(tiny) -> None:
     config = tiny(positions="relative", causal=False, relative_buckets=N, relative_span=SPAN)
     with pytest.raises(UserError, match="nothing can be cached"):
         DisentangledAttention(config)(torch.randn(1, 2, 24), None, None, LayerCache(4))
+
+
+def test_distances_are_dropped_as_embeddings_are(tiny) -> None:
+    """Each layer draws for itself, in training only."""
+    torch.manual_seed(0)
+    fields = dict(positions="relative", causal=False, relative_buckets=N, relative_span=SPAN)
+    attention = DisentangledAttention(tiny(**fields, embed_dropout=0.5)).train()
+    seen: list[torch.Tensor] = []
+    attention.q.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x, table = torch.randn(B, T, 24), torch.ones(2 * N, 24)
+    relative = relative_positions(table, T, N, SPAN)
+    for _ in range(2):
+        attention(x, None, relative)
+    attention.eval()(x, None, relative)
+    _, first, _, second, _, whole = seen
+    assert first.unique().tolist() == second.unique().tolist() == [0, 2]
+    assert not torch.equal(first, second)
+    assert torch.equal(whole[0], table)
