@@ -96,8 +96,8 @@ def test_nothing_can_be_cached(tiny) -> None:
 def test_distances_are_dropped_as_embeddings_are(tiny) -> None:
     """Each layer draws for itself, in training only."""
     torch.manual_seed(0)
-    fields = dict(positions="relative", causal=False, relative_buckets=N, relative_span=SPAN)
-    attention = DisentangledAttention(tiny(**fields, embed_dropout=0.5)).train()
+    config = tiny(positions="relative", causal=False, relative_buckets=N, relative_span=SPAN, embed_dropout=0.5)
+    attention = DisentangledAttention(config).train()
     seen: list[torch.Tensor] = []
     attention.q.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x, table = torch.randn(B, T, 24), torch.ones(2 * N, 24)
