@@ -2,10 +2,11 @@
 
 from setuptools import setup
 
-FOLDERS = ["configs", "data", "errors", "evaluation", "models", "tokenizers", "trainers"]
+FOLDERS = ["configs", "data", "errors", "evaluation", "models", "models/hf", "tokenizers", "trainers"]
+PACKAGES = {f"groundup.{folder.replace('/', '.')}": folder for folder in FOLDERS}
 
 setup(
-    packages=[f"groundup.{folder}" for folder in FOLDERS],
-    package_dir={f"groundup.{folder}": folder for folder in FOLDERS},
-    package_data={"groundup.configs": ["*.yaml"]},
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
+    package_data={"groundup.configs": ["*.yaml"], "groundup.models.hf": ["*.json"]},
 )

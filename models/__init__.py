@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache import KVCache
     from .config import ModelConfig, RopeConfig, RopeScaling
+    from .hf.export import save_pretrained
+    from .hf.loader import load_pretrained
     from .model import Model, build_model
 
-__all__ = ["KVCache", "Model", "ModelConfig", "RopeConfig", "RopeScaling", "build_model"]
+__all__ = [
+    "KVCache",
+    "Model",
+    "ModelConfig",
+    "RopeConfig",
+    "RopeScaling",
+    "build_model",
+    "load_pretrained",
+    "save_pretrained",
+]
 
 _HOMES = {
     "KVCache": "cache",
@@ -22,6 +33,8 @@ _HOMES = {
     "RopeConfig": "config",
     "RopeScaling": "config",
     "build_model": "model",
+    "load_pretrained": "hf.loader",
+    "save_pretrained": "hf.export",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from .generate import generate as generate_tokens
 from .heads import ClassificationHead, build_head
 from .init import initialise
 from .positions import position_ids as count_positions
+
+if TYPE_CHECKING:
+    from .hf.families import Origin
 
 
 class Model(nn.Module):
@@ -41,6 +44,7 @@ class Model(nn.Module):
         self.core = Core(config)
         self.head = build_head(config, task, self.embedder.tokens, num_labels)
         self.head_dropout = Dropout(config, "head_dropout") if task != "encoder" else None
+        self.origin: Origin | None = None  # the checkpoint it was loaded from, if it was
 
     def forward(
         self,

@@ -1,0 +1,149 @@
+"""A checkpoint directory, or one on the hub, into our model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ...errors import UserError, nearest, notice
+from ..config import TASKS, Task
+from ..model import Model
+from .families import FAMILIES, Family, Origin, family, family_of, interpret, own_settings, task_of
+from .filling import Filling
+from .keys import Keys
+from .settings import Settings
+from .weights import Weights
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_pretrained(
+    source: str | Path,
+    task: Task | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    num_labels: int | None = None,
+    quantization: str | None = None,
+    revision: str | None = None,
+) -> Model:
+    """The model of a checkpoint, in evaluation mode, every parameter filled from it exactly once.
+
+    Args:
+        source: a directory with config.json and weights (safetensors, or pytorch_model.bin; in one file or several),
+            or the name of one on the hub, of which `revision` may name a version.
+        task: None for what its own class is for.
+        dtype: "fp32", "bf16", "fp16" or torch's; None for the one it is stored in.
+        num_labels: for classification; a new head is made if the checkpoint has none, or one of another size.
+
+    Where dtype and layout stay as stored, parameters are the mapped file: nothing is read before it is used, and what
+    training changes is copied. So such a file may be replaced or deleted while the model lives, never written into.
+
+    Raises:
+        UserError: a file is missing or damaged, a setting is not available, a tensor is missing, left over or of
+            another shape than config.json says; each names the file and the key.
+    """
+    if quantization is not None:
+        raise UserError(f"quantization={quantization!r} is not available yet: leave it out")
+    if task is not None and task not in TASKS:
+        raise UserError(f"task '{task}' is not known.{nearest(task, TASKS)}")
+    directory = find_directory(source, revision)
+    where = str(directory / "config.json")
+    hf, weights = read_config(directory), Weights(directory)
+    if "model_type" not in hf:
+        hf["model_type"] = _recognise(weights, where)
+    hf = own_settings(hf, where)
+    kind = family_of(hf, where)
+    if task is not None and task not in kind.HEADS:
+        raise UserError(f"{where}: {hf['model_type']} has no task '{task}'.{nearest(task, kind.HEADS)}")
+    settings = Settings(hf, where)
+    config = interpret(settings, task or next(iter(kind.HEADS)))
+    keys = Keys(kind, config.n_layers, weights.place)
+    if task is None:
+        task = _task_in(hf, keys, where)
+        config = interpret(settings, task)
+    if unread := settings.unread():
+        notice(f"{where}: not known here, and left out of account: {', '.join(unread)}")
+    labels = num_labels
+    if task == "classification" and num_labels is None:
+        labels = _count_labels(hf, keys, weights, where)
+    with torch.device("meta"):
+        model = Model(config, task, labels)
+    filling = Filling(model, keys, weights)
+    filling.run(_dtype(dtype), torch.device(device), may_make_head=task == "classification")
+    architecture = next(iter(hf.get("architectures") or []), None)
+    kept = filling.extras(architecture)
+    model.origin = Origin(kind.__name__.rpartition(".")[2], hf, architecture, directory, kept)
+    return model.eval()
+
+
+def find_directory(source: str | Path, revision: str | None = None) -> Path:
+    """`source` itself where it is a directory, else what the hub has under that name."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    name = str(source)
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.exists():
+        raise UserError(f"{source}: no such directory")
+    from .hub import fetch_checkpoint
+
+    return fetch_checkpoint(name, revision)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """config.json of a checkpoint directory."""
+    path = directory / "config.json"
+    try:
+        hf: object = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{directory}: no config.json in it, so it is no checkpoint of a Hugging Face model") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not JSON ({error}): fetch it again") from error
+    if not isinstance(hf, dict):
+        raise UserError(f"{path}: must be a mapping of settings, fetch it again")
+    return cast("dict[str, Any]", hf)
+
+
+def _recognise(weights: Weights, where: str) -> str:
+    """The model_type of a checkpoint that does not say it, where its names are those of one family only."""
+    fitting: list[Family] = []
+    for name in FAMILIES:
+        tokens = next(key for key, ours in family(name).NAMES.items() if ours == "embedder.tokens")
+        if f"{tokens}.weight" in weights.place:
+            fitting.append(family(name))
+    if len(fitting) != 1:
+        raise UserError(f"{where}: 'model_type' is missing, and the names of the tensors do not tell it: add it")
+    kind = fitting[0].MODEL_TYPES[0]
+    notice(f"{where} has no model_type: its tensors are named as those of '{kind}'")
+    return kind
+
+
+def _task_in(hf: dict[str, Any], keys: Keys, where: str) -> Task:
+    """What config.json's class is for; where it names none, what the file has a head for."""
+    if hf.get("architectures") or len(keys.heads()) != 1:
+        return task_of(hf, where)
+    return keys.heads()[0]
+
+
+def _count_labels(hf: dict[str, Any], keys: Keys, weights: Weights, where: str) -> int:
+    """The classes of the checkpoint's own head, else as many as config.json names."""
+    said = hf.get("num_labels") or len(hf.get("id2label") or {}) or None
+    output = keys.output("classification")
+    if output is None:
+        if said is None:
+            raise UserError(f"{where}: there is no classification head in it: say num_labels for a new one")
+        return said
+    stored = weights.tensor(output).shape[0]
+    if said is not None and said != stored:
+        raise UserError(f"{weights.place[output]}: '{output}' has {stored} labels, config.json says {said}")
+    return stored
+
+
+def _dtype(given: str | torch.dtype | None) -> torch.dtype | None:
+    if given is None or isinstance(given, torch.dtype):
+        return given
+    if given not in DTYPES:
+        raise UserError(f"dtype '{given}' is not known.{nearest(given, DTYPES)}")
+    return DTYPES[given]
