@@ -31,11 +31,13 @@ def short_hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
+def publish_folder(
+    folder: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool] = lambda folder: False
+) -> None:
     """Let `write(temporary folder)` fill a folder, then rename it to `folder`.
 
-    A reader sees nothing or all of it, also after a kill; of two writers at once the last one stays.
-    Raises UserError where the cache cannot be written.
+    A reader sees nothing or all of it, also after a kill. Of two writers at once the first one stays if it `is_whole`:
+    its reader may just be opening the files. Raises UserError where the cache cannot be written.
     """
     temporary = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -45,7 +47,7 @@ def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
             write(temporary)
             for path in temporary.iterdir():
                 _sync(path)
-            _replace(temporary, folder)
+            _replace(temporary, folder, is_whole)
             _sync(folder.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -56,7 +58,7 @@ def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
         ) from None
 
 
-def _replace(temporary: Path, folder: Path) -> None:
+def _replace(temporary: Path, folder: Path, is_whole: Callable[[Path], bool]) -> None:
     for _ in range(10):
         try:
             os.rename(temporary, folder)
@@ -64,8 +66,10 @@ def _replace(temporary: Path, folder: Path) -> None:
         except OSError:
             if not folder.is_dir():
                 raise
-            # A folder cannot be renamed onto a full one: what is there (damaged, or another
-            # process's) steps aside first. Open memory maps of it stay valid on POSIX.
+            if is_whole(folder):
+                return
+            # A folder cannot be renamed onto a full one: what is there and damaged steps aside first.
+            # Open memory maps of it stay valid on POSIX.
             aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
             try:
                 os.rename(folder, aside)

@@ -87,8 +87,16 @@ def tokenise(
             return open_tokens(folder)
         except (Damaged, OSError, ValueError, KeyError) as error:
             notice(f"the token file {folder} is damaged ({error}): tokenising again")
-    publish_folder(folder, lambda place: _write(place, corpus, tokenizer, cut_at, progress))
+    publish_folder(folder, lambda place: _write(place, corpus, tokenizer, cut_at, progress), _is_whole)
     return open_tokens(folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        open_tokens(folder)
+    except (Damaged, OSError, ValueError, KeyError):
+        return False
+    return True
 
 
 def open_tokens(folder: Path) -> TokenFile:

@@ -82,3 +82,17 @@ def test_what_killed_writers_left_is_cleared_after_a_day(tmp_path: Path) -> None
 def test_hashes_tell_settings_apart() -> None:
     assert short_hash("a", 1) == short_hash("a", 1)
     assert len({short_hash("a", 1), short_hash("a", "1"), short_hash("a1"), short_hash("a", 1, None)}) == 4
+
+
+def test_what_another_writer_finished_and_may_be_reading_stays(tmp_path: Path) -> None:
+    target = tmp_path / "thing"
+
+    def while_another_finishes(folder: Path) -> None:
+        publish_folder(target, lambda inner: (inner / "a").write_text("first") and None)
+        (folder / "a").write_text("second")
+
+    publish_folder(target, while_another_finishes, lambda folder: (folder / "a").read_text() == "first")
+    assert (target / "a").read_text() == "first"
+    publish_folder(target, lambda folder: (folder / "a").write_text("new") and None, lambda folder: False)
+    assert (target / "a").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["thing"]
