@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .config import Activation, ModelConfig
+
+_LARGE = 2**20  # elements: of smaller activations, computing them again costs more than it frees
 
 
 def identity(x: Tensor) -> Tensor:
@@ -42,6 +46,13 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        if self.gate is None:
-            return self.down(self.activation(self.up(x)))  # F inside
-        return self.down(self.activation(self.gate(x)) * self.up(x))
+        up, gate = self.up(x), None if self.gate is None else self.gate(x)  # (B, T, F)
+        if torch.is_grad_enabled() and up.requires_grad and up.numel() >= _LARGE and not torch.compiler.is_compiling():
+            # The widest tensors of a layer: backward keeps `up` and `gate` only and activates them again, which is
+            # cheap. The product with `down` is not taken again: the second pass ends where it would begin.
+            return cast(Tensor, checkpoint(self.project_down, up, gate, use_reentrant=False, preserve_rng_state=False))
+        return self.project_down(up, gate)
+
+    def project_down(self, up: Tensor, gate: Tensor | None) -> Tensor:
+        """up and gate (B, T, F) -> (B, T, C)"""
+        return self.down(self.activation(up) if gate is None else self.activation(gate) * up)

@@ -61,3 +61,31 @@ def test_layer(tiny, name, gated, bias) -> None:
     else:
         inner = by_hand(name, linear(layer.up, x))
     torch.testing.assert_close(layer(x), linear(layer.down, inner), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_wide_activations_are_computed_again_not_kept(tiny, gated, monkeypatch) -> None:
+    """The same values and gradients, from `up` and `gate` alone: (B, T, F) is kept once for each."""
+    torch.manual_seed(0)
+    layer = FeedForward(tiny(d_model=8, d_ff=17, activation="gelu", gated=gated, ffn_bias=True))
+    x = torch.randn(2, 3, 8, requires_grad=True)
+
+    def run() -> tuple[Tensor, list[Tensor], int]:
+        wide = 0
+
+        def pack(tensor: Tensor) -> Tensor:
+            nonlocal wide
+            wide += tensor.shape[-1] == 17 and tensor.numel() == 2 * 3 * 17
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            y = layer(x)
+        kept = wide
+        return y, list(torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])), kept
+
+    y, gradients, kept = run()
+    monkeypatch.setattr("groundup.models.feedforward._LARGE", 2 * 3 * 17)
+    y_again, gradients_again, kept_again = run()
+    torch.testing.assert_close(y_again, y, rtol=0, atol=0)
+    torch.testing.assert_close(gradients_again, gradients, rtol=0, atol=0)
+    assert (kept, kept_again) == ((4, 2) if gated else (2, 1))
