@@ -37,13 +37,14 @@ def build_adamw(
     """
     device = groups[0]["params"][0].device
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=device.type in ("cpu", "cuda", "mps"))
-    if not correct_bias:
-        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-            optimizer.state[parameter] = {
-                "step": torch.tensor(1e6, device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+    # The moments are made now and not in the first step: that leaves them out of the gaps between the activations of
+    # the first backward, where they would cut up the memory for all that follow.
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        optimizer.state[parameter] = {
+            "step": torch.tensor(0.0 if correct_bias else 1e6, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
     return optimizer
 
 
