@@ -39,7 +39,8 @@ class Model(nn.Module):
 
     def __init__(self, config: ModelConfig, task: Task = "causal_lm", num_labels: int | None = None) -> None:
         super().__init__()
-        self.config, self.task = config, task
+        self.config = config
+        self.task: Task = task
         self.embedder = Embedder(config)
         self.core = Core(config)
         self.head = build_head(config, task, self.embedder.tokens, num_labels)

@@ -34,6 +34,7 @@ def describe(model: Model) -> tuple[Family, dict[str, Any]]:
     if model.origin is not None:
         kind = family(model.origin.family)
         hf = dict(model.origin.config)
+        hf |= {key: value for key, value in written(kind).items() if key in hf}
         if _differences(kind, hf, config, task):
             hf |= kind.to_hf(config)
             if differences := _differences(kind, hf, config, task):
@@ -52,6 +53,11 @@ def describe(model: Model) -> tuple[Family, dict[str, Any]]:
     if nearest is None:
         raise UserError(f"no Hugging Face family has a model for the task '{task}'")
     raise _refusal(*nearest)
+
+
+def written(kind: Family) -> dict[str, Any]:
+    """What config.json has to say for transformers to look for the names that we write, where it can say another."""
+    return getattr(kind, "WRITTEN", {})
 
 
 def their_names(model: Model) -> dict[str, Row]:
@@ -81,7 +87,7 @@ def _telling(config: ModelConfig, task: Task) -> dict[str, Any]:
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     fields["layer_pattern"] = tuple(config.layer_kind(layer) for layer in range(config.n_layers))
     for field in [*fields]:
-        training_only = field.endswith("dropout") or field.startswith("init")
+        training_only = "dropout" in field or field.startswith("init")
         if training_only or task not in HEAD_FIELDS.get(field, (task,)):
             del fields[field]
     return fields

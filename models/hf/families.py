@@ -7,7 +7,8 @@ A family is a module of this folder with
     config(hf, task) -> ModelConfig                  to_hf(config) -> dict, the inverse
 
 and, where needed, RENAMED (how other files begin the same names), EXTRAS (modules that a class has and we do not,
-kept to be written back), LEFT_OUT (a pattern of names, and what to call them) and own_settings(hf) -> dict.
+kept to be written back), LEFT_OUT (a pattern of names, and what to call them), WRITTEN (settings that go with the names
+that we write) and own_settings(hf) -> dict.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def task_of(hf: Mapping[str, Any], where: str = "config.json") -> Task:
         UserError: it names none, or one with a head that we do not have.
     """
     heads = family_of(hf, where).HEADS
-    classes = {name: task for task, head in heads.items() for name in head.classes}
+    classes: dict[str, Task] = {name: task for task, head in heads.items() for name in head.classes}
     named = [str(name) for name in hf.get("architectures") or []]
     for name in named:
         if name in classes:

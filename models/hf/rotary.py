@@ -23,8 +23,12 @@ def rope_parameters(hf: Settings) -> dict[str, Any]:
     """The mapping under either name, empty where there is none."""
     new, old = hf.mapping("rope_parameters"), hf.mapping("rope_scaling")
     if new and old and new != old:
-        raise UserError(f"{hf.where}: rope_parameters and rope_scaling disagree: keep one")
+        raise UserError(f"{hf.where}: rope_parameters and rope_scaling say two things: keep one")
     return new or old
+
+
+def _where(hf: Settings) -> str:
+    return f"{hf.where}, {'rope_scaling' if hf.values.get('rope_scaling') else 'rope_parameters'}"
 
 
 def read_rope(
@@ -43,10 +47,10 @@ def read_rope(
     kind = hf.agreed("rope_type", parameters.get("rope_type"), parameters.get("type")) or "default"
     kind = (aliases or {}).get(kind, kind)
     if kind not in KINDS:
-        raise UserError(f"{hf.where}: rope_type '{kind}' is not available here.{nearest(kind, KINDS)}")
+        raise UserError(f"{_where(hf)}: rope_type '{kind}' is not available here.{nearest(kind, KINDS)}")
     for key, value in parameters.items():
         if key not in KINDS[kind] + ALWAYS and value is not None:
-            raise UserError(f"{hf.where}: '{key}' says nothing known of rope_type '{kind}': take it out")
+            raise UserError(f"{_where(hf)}: '{key}' is nothing that rope_type '{kind}' has.{nearest(key, KINDS[kind])}")
     theta = hf.agreed("rope_theta", parameters.get("rope_theta"), *thetas) or default_theta
     if theta is None:
         raise UserError(f"{hf.where}: 'rope_theta' is missing, and without it the model would be another: add it")
@@ -56,7 +60,7 @@ def read_rope(
 
 
 def _read_scaling(hf: Settings, kind: str, parameters: Mapping[str, Any]) -> RopeScaling:
-    given = Settings({key: value for key, value in parameters.items() if value is not None}, f"{hf.where}, rope")
+    given = Settings({key: value for key, value in parameters.items() if value is not None}, _where(hf))
     if kind == "linear":
         return RopeScaling("linear", float(given.need("factor")))
     original = hf.agreed(
@@ -65,7 +69,7 @@ def _read_scaling(hf: Settings, kind: str, parameters: Mapping[str, Any]) -> Rop
         given.get("original_max_position_embeddings", None),
     )
     if original is None:
-        raise UserError(f"{hf.where}: rope_type '{kind}' needs 'original_max_position_embeddings': add it")
+        raise UserError(f"{_where(hf)}: rope_type '{kind}' needs 'original_max_position_embeddings': add it")
     if kind == "llama3":
         low, high = float(given.need("low_freq_factor")), float(given.need("high_freq_factor"))
         return RopeScaling("llama3", float(given.need("factor")), original, low, high)

@@ -21,7 +21,7 @@ def read_windows(hf: Settings, otherwise: Sequence[LayerKind]) -> dict[str, Any]
             raise UserError(f"{hf.where}: layer_types holds '{name}', which is not available.{nearest(name, TYPES)}")
     if types and len(types) != len(otherwise):
         raise UserError(f"{hf.where}: layer_types names {len(types)} layers, the model has {len(otherwise)}")
-    kinds = [TYPES[name] for name in types] or list(otherwise)
+    kinds: list[LayerKind] = [TYPES[name] for name in types] or list(otherwise)
     if "local" not in kinds:
         return {}
     if window is None:
