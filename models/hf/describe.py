@@ -11,7 +11,7 @@ from ..model import Model
 from .families import FAMILIES, Family, family, interpret
 from .keys import task_rows
 from .rows import Row
-from .settings import Settings
+from .settings import HARMLESS, Settings
 
 # Fields of a head, and the tasks that have it: for others they may say anything.
 HEAD_FIELDS: dict[str, tuple[Task, ...]] = {
@@ -36,7 +36,7 @@ def describe(model: Model) -> tuple[Family, dict[str, Any]]:
         hf = dict(model.origin.config)
         hf |= {key: value for key, value in written(kind).items() if key in hf}
         if _differences(kind, hf, config, task):
-            hf |= kind.to_hf(config)
+            hf = {key: value for key, value in hf.items() if key in HARMLESS} | kind.to_hf(config)
             if differences := _differences(kind, hf, config, task):
                 raise _refusal(kind, differences)
         return kind, hf

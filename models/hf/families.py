@@ -7,8 +7,8 @@ A family is a module of this folder with
     config(hf, task) -> ModelConfig                  to_hf(config) -> dict, the inverse
 
 and, where needed, RENAMED (how other files begin the same names), EXTRAS (modules that a class has and we do not,
-kept to be written back), LEFT_OUT (a pattern of names, and what to call them), WRITTEN (settings that go with the names
-that we write) and own_settings(hf) -> dict.
+kept to be written back), LEFT_OUT (a pattern of names, and what to call them), WRITTEN (settings that go with the
+names that we write) and own_settings(hf) -> dict.
 """
 
 from __future__ import annotations
