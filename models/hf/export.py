@@ -91,6 +91,10 @@ class Tensors:
         names = [SAFE] if len(shards) == 1 else _numbered(len(shards))
         for name, keys in zip(names, shards, strict=True):
             tensors = {key.removeprefix(self.prefix): self.make(key) for key in keys}
+            last = {tensor.data_ptr(): key for key, tensor in tensors.items()}
+            for key, tensor in tensors.items():
+                if last[tensor.data_ptr()] != key:  # a file has no two names for one memory
+                    tensors[key] = tensor.clone()
             save_file(tensors, directory / name, metadata={"format": "pt"})
             _flush(directory / name)
         if len(shards) > 1:
