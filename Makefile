@@ -30,8 +30,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.installed-dev
 	$(BIN)/python -m groundup.configs.docs > docs/configuration.md.tmp && mv docs/configuration.md.tmp docs/configuration.md
+	$(BIN)/python tests/models/hf/families_page.py > docs/families.md.tmp && mv docs/families.md.tmp docs/families.md
 
 # The version of torch that the tests are known to pass with; TORCH="torch>=2.6" takes whatever is newest.
 $(VENV)/.installed: setup.py pyproject.toml
