@@ -86,6 +86,7 @@ def _telling(config: ModelConfig, task: Task) -> dict[str, Any]:
     """What of a ModelConfig shows in a trained model's answers: all but dropout and how its weights began."""
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     fields["layer_pattern"] = tuple(config.layer_kind(layer) for layer in range(config.n_layers))
+    fields["rope_local"] = config.rope_local or config.rope
     for field in [*fields]:
         training_only = "dropout" in field or field.startswith("init")
         if training_only or task not in HEAD_FIELDS.get(field, (task,)):

@@ -143,12 +143,10 @@ class Filling:
         for i, rows, piece in self._pieces(key, row, widths):
             ours = parameters[names[i]].detach()[rows]
             if not torch.equal(ours, piece.to(ours)):
-                tied = (
-                    "" if names[i].startswith("head") else " (if they are not tied, set tie_word_embeddings to false)"
-                )
+                untie = " (if they are not tied, set tie_word_embeddings to false)"
                 raise UserError(
                     f"{self.weights.place[key]}: '{key}' and '{self.filled[names[i]]}' are one parameter by "
-                    f"config.json, and differ in the file{tied}"
+                    f"config.json, and differ in the file{untie if names[i] == 'embedder.tokens.weight' else ''}"
                 )
 
     def _pieces(self, key: str, row: Row, widths: list[int]) -> Iterator[tuple[int, slice, Tensor]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import LayerKind, ModelConfig, RopeConfig, Task
+from ..config import LayerKind, ModelConfig, Task
 from . import gemma2
 from .decoders import heads
 from .families import Head
 from .gemma2 import PREFIX
-from .rotary import read_rope, rope_parameters, write_rope
+from .rotary import read_rope, rope_parameters
 from .settings import Settings
 from .windows import read_windows
 
@@ -63,5 +63,5 @@ def config(hf: Settings, task: Task) -> ModelConfig:
 
 
 def to_hf(config: ModelConfig) -> dict[str, Any]:
-    local = write_rope(config.rope_local or RopeConfig(THETA_LOCAL), config.max_seq_len)
-    return gemma2.written_gemma(config) | {"model_type": "gemma3_text", "rope_local_base_freq": local["rope_theta"]}
+    local = (config.rope_local or config.rope).theta
+    return gemma2.written_gemma(config) | {"model_type": "gemma3_text", "rope_local_base_freq": local}

@@ -18,7 +18,7 @@ BIASES: dict[str, Any] = dict(qkv_bias=True, out_bias=True, ffn_bias=True)
 GPT2 = SIZES | BIASES | dict(activation="gelu_tanh")
 LLAMA = SIZES | dict(positions="rope", norm="rmsnorm", n_kv_heads=2, activation="silu", gated=True)
 LLAMA |= dict(tie_embeddings=False)
-NEOX = SIZES | BIASES | dict(positions="rope", rope=RopeConfig(fraction=0.5), parallel=True, tie_embeddings=False)
+NEOX = SIZES | BIASES | dict(positions="rope", rope=RopeConfig(fraction=0.7), parallel=True, tie_embeddings=False)
 PHI3 = LLAMA | dict(window=5, layer_pattern=("local",))  # as Mistral, but for the fields of dropout
 
 Tensors = dict[str, Tensor]
