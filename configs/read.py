@@ -18,7 +18,7 @@ def read_yaml(path: str | os.PathLike[str]) -> tuple[Any, Lines]:
 
     Raises UserError for a file that is missing, unreadable, not UTF-8 or not YAML, and for duplicate keys.
     """
-    return parse_yaml(_text_of(Path(path)), str(path))
+    return parse_yaml(text_of(Path(path)), str(path))
 
 
 def parse_yaml(text: str, name: str) -> tuple[Any, Lines]:
@@ -48,7 +48,8 @@ def parse_yaml(text: str, name: str) -> tuple[Any, Lines]:
         raise UserError(f"{name}: not valid YAML: {error}.") from None
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a UTF-8 file. Raises UserError for one that is missing or no text."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
