@@ -4,7 +4,7 @@ corpus.py     where documents come from: files, folders, tables, hub datasets, s
 tokenised.py  documents -> a memory-mapped file of ids, made once
 stream.py     a choice of its documents, read as one stream
 sampling.py   batch i of epoch e, a pure function of (seed, e, i, rank)
-masking.py    masked next-token prediction
+masking.py    masked tokens as targets, for causal and for bidirectional models
 text.py       all of it for a run: `load_text_data`
 """
 
@@ -21,6 +21,7 @@ _HOMES = {
     "Sampler": "sampling",
     "Batch": "sampling",
     "mask_inputs": "masking",
+    "mask_tokens": "masking",
     "load_text_data": "text",
     "load_text": "text",
     "TextData": "text",

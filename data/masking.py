@@ -1,11 +1,23 @@
-"""Masked next-token prediction (LLM2Vec, arXiv 2404.05961, section 2.2): the causal model fills in masked tokens."""
+"""Masked tokens as targets: for a causal model the next one (LLM2Vec), for a bidirectional one the token itself (BERT).
+
+mask_inputs   masked next-token prediction, arXiv 2404.05961, section 2.2
+mask_tokens   masked language modelling, arXiv 1810.04805, section 3.1
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UserError
 from .sampling import IGNORE, Batch
+
+if TYPE_CHECKING:
+    import torch
+
+MASKED, REPLACED = 0.8, 0.1  # shares of the chosen tokens; the rest is left as it is
 
 
 def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, index: int) -> Batch:
@@ -22,17 +34,60 @@ def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, i
             "loss_fn next_token_mlm puts a mask token in place of tokens, and this tokenizer has neither one nor "
             "a single '_' that could serve: use another model.tokenizer_type"
         )
-    if not 0.0 < ratio < 1.0:
-        raise UserError(f"trainer.mask_ratio is {ratio}: it is a share, above 0 and below 1")
     B, T = batch.input_ids.shape
-    key = np.array([seed & 0xFFFFFFFFFFFFFFFF, index], dtype=np.uint64)
-    draw = torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).random((B, T - 1)))
+    draw = torch.from_numpy(_generator(seed, index).random((B, T - 1)))
     can = batch.labels[:, :-1] != IGNORE  # (B, T - 1): position t predicts t + 1 within the row
-    draw = torch.where(can.cpu(), draw, 2.0)
-    lowest = torch.zeros_like(draw, dtype=torch.bool).view(-1)
-    lowest[draw.argmin()] = True
-    chosen = (((draw < ratio) | lowest.view(B, T - 1)) & can.cpu()).to(batch.labels.device)
+    chosen = _choose(draw, can.cpu(), ratio).to(batch.labels.device)
     inputs, labels = batch.input_ids.clone(), torch.full_like(batch.labels, IGNORE)
     inputs[:, 1:][chosen] = mask_id
     labels[:, :-1][chosen] = batch.labels[:, :-1][chosen]
     return Batch(inputs, labels, batch.segment_ids)
+
+
+def mask_tokens(
+    batch: Batch, ratio: float, mask_id: int | None, vocab_size: int, special: Collection[int], *, seed: int, index: int
+) -> Batch:
+    """Choose a share of the tokens to be guessed where they stand: 80 % of them masked, 10 % random, 10 % left alone.
+
+    batch: labels as the sampler shifted them, which tell text from padding. `special` ids and padding are never chosen;
+    a random token is one of 0 .. vocab_size - 1. Pure in (seed, index), index being the micro-batch's own; a batch of
+    any text keeps at least one target. Raises UserError without a mask token.
+    """
+    import torch
+
+    if mask_id is None:
+        raise UserError(
+            "loss_fn masked_lm puts a mask token in place of tokens, and this tokenizer has none: name another with "
+            "model.tokenizer"
+        )
+    ids = batch.input_ids.cpu()  # (B, T)
+    random = _generator(seed, index)
+    draw, kind = (torch.from_numpy(random.random(ids.shape)) for _ in range(2))
+    others = torch.from_numpy(random.integers(0, vocab_size, ids.shape))
+    predicts = batch.labels.cpu() != IGNORE  # so it is text, and so is what comes after it in the row
+    can = predicts.clone()
+    can[:, 1:] |= predicts[:, :-1]
+    can &= ~torch.isin(ids, torch.tensor(sorted(special), dtype=ids.dtype))
+    chosen = _choose(draw, can, ratio)
+    labels = torch.where(chosen, ids, IGNORE)
+    inputs = torch.where(chosen & (kind < MASKED), mask_id, ids)
+    inputs = torch.where(chosen & (kind >= MASKED) & (kind < MASKED + REPLACED), others, inputs)
+    device = batch.input_ids.device
+    return Batch(inputs.to(device), labels.to(device), batch.segment_ids)
+
+
+def _generator(seed: int, index: int) -> np.random.Generator:
+    key = np.array([seed & 0xFFFFFFFFFFFFFFFF, index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def _choose(draw: torch.Tensor, can: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Where `draw` falls below the ratio, and where it is lowest, among the places that `can` be chosen."""
+    import torch
+
+    if not 0.0 < ratio < 1.0:
+        raise UserError(f"trainer.mask_ratio is {ratio}: it is a share, above 0 and below 1")
+    draw = torch.where(can, draw, 2.0)
+    lowest = torch.zeros_like(draw, dtype=torch.bool).view(-1)
+    lowest[draw.argmin()] = True
+    return ((draw < ratio) | lowest.view_as(draw)) & can

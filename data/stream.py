@@ -36,8 +36,11 @@ class TokenStream:
 
     @property
     def bytes_per_token(self) -> float:
-        """How much text a token stands for; bits per byte = loss / ln 2 / bytes_per_token."""
-        return self.n_bytes / self.n_tokens
+        """How much text a token stands for; bits per byte = loss / ln 2 / bytes_per_token.
+
+        What the tokenizer's template puts before a document is never predicted and does not count.
+        """
+        return self.n_bytes / (self.n_tokens - self.n_documents * self.tokens.about.get("begin", 0))
 
     def read(self, start: int, stop: int) -> NDArray[np.int64]:
         """The ids at positions start .. stop - 1."""

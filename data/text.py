@@ -31,12 +31,14 @@ def load_text_data(
     run: Any, tokenizer: Tokenizer, cache_dir: str | Path | None = None, progress: bool = True
 ) -> TextData:
     """The text a run's `dataset` section names, tokenised and split. Raises UserError for every kind of bad input."""
+    model = getattr(run, "model", None)
     fraction = getattr(run.dataset, "val_fraction", None)
     return load_text(
         corpus_of(run),
         tokenizer,
         val_fraction=VAL_FRACTION if fraction is None else fraction,
         cache_dir=cache_dir or cache_folder(run),
+        framed=bool(getattr(model, "base_model", None)) and getattr(model, "core_model_type", None) != "hf_core",
         progress=progress,
     )
 
@@ -47,14 +49,18 @@ def load_text(
     *,
     val_fraction: float = VAL_FRACTION,
     cache_dir: str | Path | None = None,
+    framed: bool = False,
     progress: bool = True,
 ) -> TextData:
-    """Tokenise a corpus and split it: by document, or a single document by position (its last part is validation)."""
+    """Tokenise a corpus and split it: by document, or a single document by position (its last part is validation).
+
+    `framed` documents begin and end by the tokenizer's own template, as a checkpoint expects.
+    """
     if not 0.0 <= val_fraction < 1.0:
         raise UserError(f"dataset.val_fraction is {val_fraction}: it is a share, from 0 to below 1")
     length = single_document_length(corpus)
     cut_at = None if length is None or val_fraction == 0 else int(length * (1 - val_fraction))
-    tokens = tokenise(corpus, tokenizer, cache_dir or cache_folder(), cut_at=cut_at, progress=progress)
+    tokens = tokenise(corpus, tokenizer, cache_dir or cache_folder(), cut_at=cut_at, framed=framed, progress=progress)
     if val_fraction == 0:
         return TextData(tokens, TokenStream(tokens), None)
     if tokens.n_documents < 2:

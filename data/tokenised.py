@@ -1,8 +1,9 @@
 """Documents -> ids in a memory-mapped file, made once for a corpus and a tokenizer and kept in the cache.
 
 A token file is a folder: `tokens.bin` (the ids of all documents one after the other, each ended by the tokenizer's
-end-of-text id if it has one), `starts.npy` (D + 1,) where each begins, `bytes.npy` (D,) its length as UTF-8,
-`hashes.npy` (D,) of its text, `checks.npy` a CRC-32 for every MiB of tokens, and `about.json`.
+end-of-text id if it has one; framed, each between what the tokenizer's own template puts around a text), `starts.npy`
+(D + 1,) where each begins, `bytes.npy` (D,) its length as UTF-8, `hashes.npy` (D,) of its text, `checks.npy` a CRC-32
+for every MiB of tokens, and `about.json`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ BLOCK = 1 << 20
 CHECK_WHOLE = 1 << 30  # tokens.bin above this size is checked at 256 places instead of everywhere
 BATCH_CHARS = 1 << 20
 T = TypeVar("T")
+Frame = tuple[tuple[int, ...], tuple[int, ...]]
 ARRAYS = ("starts", "bytes", "hashes", "checks")
 
 
@@ -73,22 +75,40 @@ def tokenise(
     cache_dir: str | Path,
     *,
     cut_at: int | None = None,
+    framed: bool = False,
     progress: bool = True,
 ) -> TokenFile:
     """The token file of a corpus: from the cache, or made now, in parallel.
 
-    `cut_at` makes two documents of a single one, the first of so many characters. Raises UserError for an empty
-    corpus, unreadable text or a cache that cannot be written.
+    `cut_at` makes two documents of a single one, the first of so many characters. `framed` documents begin and end as
+    the tokenizer's model saw them when it was trained: [CLS] ... [SEP], <s> ... Raises UserError for an empty corpus,
+    unreadable text or a cache that cannot be written.
     """
-    key = short_hash(FORMAT, corpus.fingerprint, tokenizer.fingerprint, cut_at)
+    plain = _plain_frame(tokenizer)
+    frame = document_frame(tokenizer) if framed else plain
+    key = short_hash(FORMAT, corpus.fingerprint, tokenizer.fingerprint, cut_at, *([] if frame == plain else [frame]))
     folder = Path(cache_dir) / "tokens" / f"{_plain(corpus.name)}-{_plain(tokenizer.name)}-{key}"
     if folder.is_dir():
         try:
             return open_tokens(folder)
         except (Damaged, OSError, ValueError, KeyError) as error:
             notice(f"the token file {folder} is damaged ({error}): tokenising again")
-    publish_folder(folder, lambda place: _write(place, corpus, tokenizer, cut_at, progress), _is_whole)
+    publish_folder(folder, lambda place: _write(place, corpus, tokenizer, cut_at, frame, progress), _is_whole)
     return open_tokens(folder)
+
+
+def document_frame(tokenizer: Tokenizer) -> Frame:
+    """The ids before and after a document by the tokenizer's own template; where it has none after, end of text."""
+    text, framed = tokenizer.encode("a"), tokenizer.encode("a", add_special_tokens=True)
+    for start in range(len(framed) - len(text) + 1):
+        if framed[start : start + len(text)] == text:
+            end = tuple(framed[start + len(text) :])
+            return tuple(framed[:start]), end or _plain_frame(tokenizer)[1]
+    return _plain_frame(tokenizer)
+
+
+def _plain_frame(tokenizer: Tokenizer) -> Frame:
+    return (), () if tokenizer.eos_id is None else (tokenizer.eos_id,)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -171,14 +191,17 @@ class _Writer:
             np.save(self.folder / f"{name}.npy", np.array(values, dtype=dtype))
 
 
-def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | None, progress: bool) -> None:
+def _write(
+    folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | None, frame: Frame, progress: bool
+) -> None:
     from tqdm import tqdm
 
     def encode(batch: list[Piece]) -> tuple[list[Piece], list[NDArray[Any]]]:
         return batch, tokenizer.encode_arrays([text for text, _ in batch])
 
     writer = _Writer(folder, id_dtype(tokenizer.vocab_size))
-    end = np.array([] if tokenizer.eos_id is None else [tokenizer.eos_id], dtype=np.uint32)
+    begin, end = (np.array(ids, dtype=np.uint32) for ids in frame)
+    begins = True
     digest, n_bytes = hashlib.blake2b(digest_size=8), 0
     batches = _batches(_pieces(corpus, tokenizer, cut_at))
     with tqdm(
@@ -196,6 +219,9 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | Non
                         f"the tokenizer {tokenizer.name} gave the id {int(ids.max())}, and its vocab_size is "
                         f"{tokenizer.vocab_size}"
                     )
+                if begins:
+                    writer.write(begin)
+                begins = ends
                 writer.write(ids)
                 data = tokenizer.normalize(text).encode("utf-8", "replace")
                 digest.update(data)
@@ -207,7 +233,7 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | Non
                 bar.update(len(data))
         bar.total = bar.n  # a table's file holds more than its text
     writer.close()
-    if writer.n_tokens == len(end) * len(writer.n_bytes):
+    if writer.n_tokens == (len(begin) + len(end)) * len(writer.n_bytes):
         raise UserError(f"the corpus {corpus.name} is empty: no document in it has any text")
     about = {
         "format": FORMAT,
@@ -217,6 +243,7 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer, cut_at: int | Non
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "dtype": writer.dtype.name,
         "tokens": writer.n_tokens,
+        "begin": len(begin),
         "documents": len(writer.n_bytes),
         "bytes": sum(writer.n_bytes),
     }
