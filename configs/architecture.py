@@ -1,30 +1,52 @@
-"""From the `model:` section of a run to the ModelConfig that `build_model` takes."""
+"""From the `model:` section of a run to the ModelConfig that `build_model` takes: described, or a checkpoint's."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..models.config import ModelConfig, RopeConfig
+from ..models.config import ModelConfig, RopeConfig, Task
+from ..models.start import Start, find_start, resumed_start
 from .schema_model import Initialization
 from .schema_run import RunConfig
 
-_NORMS = {"rms_norm": "rmsnorm", "layer_norm": "layernorm", "none": "none"}
+NORMS = {"rms_norm": "rmsnorm", "layer_norm": "layernorm", "none": "none"}
 
 
-def architecture(run: RunConfig, vocab_size: int) -> ModelConfig:
-    """The architecture of a run from scratch; `vocab_size` is the tokenizer's.
+def start_of(run: RunConfig, resume: Path | None = None) -> Start | None:
+    """The checkpoint that a run names, None for a run from scratch; with `resume`, its folder, the run's own.
+
+    Raises UserError where there is no such thing.
+    """
+    if not run.model.base_model:
+        return None
+    if resume is None:
+        return find_start(run.model.base_model)
+    elsewhere = run.general.paths.checkpoint_dir
+    return resumed_start(Path(elsewhere) / resume.parent.name / resume.name if elsewhere else resume)
+
+
+def task_of(run: RunConfig, start: Start | None) -> Task:
+    """The head that is trained: a described one predicts tokens from where they stand, whatever the loss."""
+    described = start is None or (run.model.core_model_type == "hf_core" and not start.resumed)
+    return "causal_lm" if start is None or described else start.task
+
+
+def architecture(run: RunConfig, vocab_size: int, start: Start | None = None) -> ModelConfig:
+    """The architecture of a run; `vocab_size` is the tokenizer's, `start` the checkpoint it names.
 
     `model.vocab_size` is the number of rows where it is given: a trained vocabulary may fall short of it, and multiples
-    of 64 are faster. Raises UserError where it does not hold every id, and where sizes do not fit each other.
+    of 64 are faster. A checkpoint has its own. Raises UserError where the rows do not hold every id, and where sizes do
+    not fit each other.
     """
+    if start is not None and (start.resumed or run.model.core_model_type != "hf_core"):
+        return start.config
+    if start is not None:
+        return _around(start.config, run, vocab_size)
     model, attn, ffn = run.model, run.model.attn, run.model.ffn
-    rows = model.vocab_size or vocab_size
-    if rows < vocab_size:
-        raise UserError(
-            f"model.vocab_size is {rows}, and the tokenizer has {vocab_size} ids: set it to {vocab_size} or more, "
-            "or leave it out"
-        )
+    rows = _rows(run, vocab_size)
     values: dict[str, Any] = {
         "vocab_size": rows,
         "d_model": model.hidden_dim,
@@ -42,9 +64,9 @@ def architecture(run: RunConfig, vocab_size: int) -> ModelConfig:
         "gated": ffn.ffn_type == "silu_ffn",
         "ffn_bias": ffn.bias,
         "share_ffn": model.ffn_weight_tying,
-        "attn_norm": _NORMS[attn.normalization],
-        "ffn_norm": _NORMS[ffn.normalization],
-        "head_norm": _NORMS[model.lm_head_normalization],
+        "attn_norm": NORMS[attn.normalization],
+        "ffn_norm": NORMS[ffn.normalization],
+        "head_norm": NORMS[model.lm_head_normalization],
         "norm_bias": model.norm_bias,
         "tie_embeddings": model.embedding_weight_tying,
         "head_bias": model.lm_head_bias,
@@ -59,6 +81,41 @@ def architecture(run: RunConfig, vocab_size: int) -> ModelConfig:
     if model.positional_encoding_type == "rope":
         values["rope"] = RopeConfig(theta=model.rope_theta)
     return ModelConfig(**values)
+
+
+def _rows(run: RunConfig, vocab_size: int) -> int:
+    """Rows of the embedding."""
+    rows = run.model.vocab_size or vocab_size
+    if rows < vocab_size:
+        raise UserError(
+            f"model.vocab_size is {rows}, and the tokenizer has {vocab_size} ids: set it to {vocab_size} or more, "
+            "or leave it out"
+        )
+    return rows
+
+
+def _around(core: ModelConfig, run: RunConfig, vocab_size: int) -> ModelConfig:
+    """The blocks of `core` with an embedder and a head as the run describes them."""
+    model = run.model
+    return replace(
+        core,
+        vocab_size=_rows(run, vocab_size),
+        max_seq_len=model.context_window,
+        d_embed=core.d_model,
+        n_token_types=0,
+        positions=model.positional_encoding_type or core.positions,
+        position_offset=0,
+        pad_token_id=None,
+        embed_norm=False,
+        embed_scale=1.0,
+        head_norm=NORMS[model.lm_head_normalization],
+        tie_embeddings=model.embedding_weight_tying,
+        head_bias=model.lm_head_bias,
+        logit_softcap=None,
+        embed_dropout=model.embedding_dropout,
+        head_dropout=model.lm_head_dropout,
+        **_initialization(model.initialization_fn),
+    )
 
 
 def _initialization(init: Initialization) -> dict[str, Any]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
-from ..errors import UserError, nearest
+from ..errors import UserError
+from ..models.start import Start
 from .architecture import architecture
 from .fields import shown
+from .from_checkpoint import Refuse, check_tokenizer, complete_from
+from .from_checkpoint import check as check_checkpoint
 from .layers import ALTERNATIVES, Layer
 from .not_yet import value_at
-from .schema_model import TOKENIZERS, Model
+from .schema_model import Model
 from .schema_run import FIELDS, RunConfig
 
 _INSTEAD = {".".join(one): ".".join(other) for one, other in ALTERNATIVES}
 _TRAINED_TOKENIZERS = ("bpe", "char")
+# Keys without a default that a checkpoint gives one: see from_checkpoint.py.
+_FROM_CHECKPOINT = ("trainer.batch_size", "trainer.gradient_accumulation_steps", "trainer.loss_fn")
 
 
 def missing(run: RunConfig) -> list[str]:
@@ -25,20 +28,31 @@ def missing(run: RunConfig) -> list[str]:
     for path, field in FIELDS.items():
         name = ".".join(path)
         instead = _INSTEAD.get(name)
-        if not field.json_schema_extra["required"] or value_at(run, name) is not None:
+        if not field.json_schema_extra["required"] or value_at(run, name) is not None or _comes_along(run, name):
             continue
         if instead and value_at(run, instead) is not None:
             continue
         if name == "trainer.warmup_iters" and run.trainer.lr_scheduler == "constant":
             continue
-        found.append(f"{name} is missing: {field.description}.")
+        found.append(f"{name} is missing: {field.description.partition('; default with a checkpoint')[0]}.")
+    if run.model.core_model_type == "hf_core" and run.model.base_model is None:
+        found.append("model.base_model is missing: under hf_core the blocks are those of a checkpoint.")
     if run.model.tokenizer_type == "bpe" and run.model.vocab_size is None:
         found.append("model.vocab_size is missing: a `bpe` tokenizer is trained to this size (GPT-2's is 50257).")
     return found
 
 
-def complete(run: RunConfig) -> RunConfig:
-    """Fill in what follows from other settings. Completing twice changes nothing."""
+def _comes_along(run: RunConfig, name: str) -> bool:
+    """Whether a key without a default follows from the checkpoint that the run names."""
+    if run.model.core_model_type == "hf_core":
+        return name.startswith("model.") and name != "model.tokenizer_type"
+    return run.model.base_model is not None and name.startswith(("model.", *_FROM_CHECKPOINT))
+
+
+def complete(run: RunConfig, start: Start | None = None) -> RunConfig:
+    """Fill in what follows from other settings, and from the checkpoint. Completing twice changes nothing."""
+    if start is not None:
+        run = complete_from(run, start)
     model, trainer = run.model, run.trainer
     if model.ffn.ffn_type == "silu_ffn" and "activation" not in model.ffn.model_fields_set:
         model = model.model_copy(update={"ffn": model.ffn.model_copy(update={"activation": "silu"})})
@@ -63,7 +77,7 @@ def complete(run: RunConfig) -> RunConfig:
     )
 
 
-def impossible(run: RunConfig, layer: Layer) -> list[str]:
+def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list[str]:
     """One sentence for each combination that cannot be honoured, with where it was written."""
     found: list[str] = []
 
@@ -71,15 +85,23 @@ def impossible(run: RunConfig, layer: Layer) -> list[str]:
         end = "" if sentence.endswith(("?", ".")) else "."
         found.append(f"{layer.where(tuple(path.split('.')))}: {sentence}{end}")
 
-    _model(run.model, refuse)
-    _steps(run, refuse)
+    if start is None:
+        _sizes(run.model, refuse)
+    else:
+        check_checkpoint(run, start, layer, refuse)
+    if start is None or run.model.core_model_type == "hf_core":
+        _unused(run.model, refuse)
+    if start is None and run.fine_tuning is not None:
+        refuse("fine_tuning", "it is a checkpoint that is fine-tuned: name one in model.base_model, or leave this out")
+    _objective(run, start, refuse)
+    _steps(run, start, refuse)
     _data(run, refuse)
     for extra in ("wandb", "tensorboard"):
         if getattr(run.general.logging, f"{extra}_log") and importlib.util.find_spec(extra) is None:
             refuse(f"general.logging.{extra}_log", f"{extra} is not installed: pip install {extra}, or set it to false")
     if not found:
         try:
-            architecture(run, run.model.vocab_size or 256)
+            architecture(run, run.model.vocab_size or 256, start)
         except UserError as error:
             found.append(f"model: {error}.")
     return found
@@ -96,11 +118,8 @@ def doubtful(run: RunConfig) -> list[str]:
     return []
 
 
-Refuse = Callable[[str, str], None]
-
-
-def _model(model: Model, refuse: Refuse) -> None:
-    attn, ffn, init = model.attn, model.ffn, model.initialization_fn
+def _sizes(model: Model, refuse: Refuse) -> None:
+    attn, ffn = model.attn, model.ffn
     query_heads = attn.num_q_heads or attn.num_kv_heads
     if query_heads % attn.num_kv_heads:
         refuse("model.attn.num_q_heads", f"{query_heads} is not a multiple of num_kv_heads {attn.num_kv_heads}")
@@ -118,6 +137,11 @@ def _model(model: Model, refuse: Refuse) -> None:
     norms = (attn.normalization, ffn.normalization, model.lm_head_normalization)
     if not model.norm_bias and "layer_norm" not in norms:
         refuse("model.norm_bias", "only layer_norm has a bias, and no norm here is one")
+
+
+def _unused(model: Model, refuse: Refuse) -> None:
+    """Settings of a choice that was not made."""
+    init = model.initialization_fn
     for name, used, switch in (
         ("rope_theta", model.positional_encoding_type == "rope", "positional_encoding_type"),
         ("initialization_fn.gain", init.name == "xavier", "initialization_fn.name"),
@@ -131,15 +155,36 @@ def _model(model: Model, refuse: Refuse) -> None:
         if not used and value != default:
             given = f"{shown(value)} has no effect with {switch} {value_at(model, switch)}"
             refuse(f"model.{name}", f"{given}: leave it out, or {shown(default)}")
-    name = model.tokenizer_type
-    if name not in TOKENIZERS and "/" not in name and not Path(name).expanduser().exists():
+    check_tokenizer("model.tokenizer_type", model.tokenizer_type, refuse)
+
+
+def _objective(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
+    """The loss, and the attention that it needs."""
+    trainer = run.trainer
+    causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
+    if not causal and trainer.loss_fn == "cross_entropy":
+        sees = "every position sees the token it should predict"
+        if start is not None:
+            refuse("trainer.loss_fn", f"{start.name} is an encoder, in which {sees}: use masked_lm")
+        else:
+            refuse(
+                "model.attn.attn_type",
+                f"with bidirectional attention {sees}; use causal, or trainer.loss_fn masked_lm or next_token_mlm",
+            )
+    if causal and trainer.loss_fn == "masked_lm":
+        subject = f"{start.name} is a decoder" if start is not None else "with causal attention this is a decoder"
         refuse(
-            "model.tokenizer_type",
-            f"no tokenizer is called '{name}', and no file or folder.{nearest(name, TOKENIZERS)}",
+            "trainer.loss_fn",
+            f"{subject}: masked_lm needs what comes after a token as well; use cross_entropy or next_token_mlm",
         )
+    masks = trainer.loss_fn in ("masked_lm", "next_token_mlm")
+    if masks and not trainer.mask_ratio:
+        refuse("trainer.mask_ratio", f"{trainer.loss_fn} learns from masked tokens only: it must be above 0")
+    if not masks and trainer.mask_ratio != FIELDS["trainer", "mask_ratio"].default:
+        refuse("trainer.mask_ratio", "only masked_lm and next_token_mlm mask tokens")
 
 
-def _steps(run: RunConfig, refuse: Refuse) -> None:
+def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     model, trainer, optimizer = run.model, run.trainer, run.trainer.optimizer
     batch, steps = trainer.batch_size, trainer.gradient_accumulation_steps
     if trainer.effective_batch_size != batch * steps:
@@ -147,7 +192,8 @@ def _steps(run: RunConfig, refuse: Refuse) -> None:
             "trainer.effective_batch_size",
             f"{trainer.effective_batch_size} is not batch_size {batch} x gradient_accumulation_steps {steps}",
         )
-    if trainer.max_seq_length and trainer.max_seq_length > model.context_window:
+    described = start is None or model.core_model_type == "hf_core"
+    if described and trainer.max_seq_length and trainer.max_seq_length > model.context_window:
         refuse("trainer.max_seq_length", f"{trainer.max_seq_length} is more than context_window {model.context_window}")
     if optimizer.min_lr > optimizer.lr:
         refuse("trainer.optimizer.min_lr", f"{optimizer.min_lr:g} is above the learning rate itself, {optimizer.lr:g}")
@@ -158,16 +204,6 @@ def _steps(run: RunConfig, refuse: Refuse) -> None:
             "trainer.lr_decay_iters",
             f"the decay would end at step {trainer.lr_decay_iters}, before the warmup does at {trainer.warmup_iters}",
         )
-    if model.attn.attn_type == "bidirectional" and trainer.loss_fn == "cross_entropy":
-        refuse(
-            "model.attn.attn_type",
-            "with bidirectional attention every position sees the token it should predict; "
-            "use causal, or trainer.loss_fn next_token_mlm",
-        )
-    if trainer.loss_fn == "next_token_mlm" and not trainer.mask_ratio:
-        refuse("trainer.mask_ratio", "next_token_mlm learns from masked tokens only: it must be above 0")
-    if trainer.loss_fn != "next_token_mlm" and trainer.mask_ratio != FIELDS["trainer", "mask_ratio"].default:
-        refuse("trainer.mask_ratio", "only next_token_mlm masks tokens")
     schedule = trainer.dropout_schedule
     if schedule and schedule.end_iter is not None and schedule.end_iter <= schedule.start_iter:
         refuse(

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import UserError, nearest
+from ..models.start import Start
 from .docs import default_of
 from .schema_run import FIELDS, RunConfig
 from .unknown import hint
 
-Action = Literal["train", "validate", "plan", "help", "help-all"]
+Action = Literal["train", "validate", "plan", "list-models", "help", "help-all"]
 
 FLAGS = {
     "--validate": "check the configuration and exit",
     "--plan": "print parameters, FLOPs, memory by part and the expected duration, and exit",
+    "--list-models": "the models that are known by name: id, parameters, family, batch sizes, memory",
     "--test-mode": "a few steps on little data, to see that everything runs",
     "--help": "this page",
     "--help-all": "every key with its type, default and meaning",
@@ -23,25 +25,29 @@ OPTIONS = {
     "--config": ("FILE", "the run to make"),
     "--resume": ("RUN|latest", "go on with a run's folder from its last checkpoint, as if it had never stopped"),
 }
-SHORT_FORMS = ("model", "models", "dataset", "device")  # keys without a section
+SHORT_FORMS = ("model", "models", "dataset", "device", "init")  # keys without a section
 
 USAGE = """\
 Train a transformer as a YAML file says.
 
   python train.py --config FILE [--section.key VALUE | section.key=VALUE ...] [--validate | --plan]
+  python train.py --model NAME --dataset NAME [--init random] [--section.key VALUE ...]
   python train.py --resume RUN_DIR|latest [--section.key VALUE ...]
 
   python train.py --config configs/quickstart.yaml
   python train.py --config configs/gpt2_small.yaml --trainer.max_iters 50 --trainer.optimizer.lr 3e-4
   python train.py --config configs/gpt2_small.yaml --plan
   python train.py --config configs/quickstart.yaml dataset.name=my_text.txt output.run_name=mine
+  python train.py --model gpt2 --dataset my_text.txt
+  python train.py --model BERT-tiny --init random --dataset stdlib --plan
   python train.py --resume latest
 
 A value on the command line beats the file's profile for the device, which beats the rest of the file. `null` is null;
 lists are [a,b], a,b or, after --key, a b. Keys are never abbreviated, and a key nobody knows is an error."""
 
 MAIN_KEYS = {
-    "The model": (
+    "A checkpoint": ("model.base_model", "model.init", "model.tokenizer"),
+    "A model from scratch": (
         "model.num_layers",
         "model.hidden_dim",
         "model.context_window",
@@ -124,7 +130,7 @@ def parse(argv: list[str]) -> Command:
 
 
 def _action(flags: set[str], anything: bool) -> Action:
-    chosen = [flag for flag in ("--help-all", "--help", "--validate", "--plan") if flag in flags]
+    chosen = [flag for flag in ("--help-all", "--help", "--list-models", "--validate", "--plan") if flag in flags]
     if {"--validate", "--plan"} <= flags:
         raise UserError(
             "--validate and --plan each print something and exit: give one of them (--plan validates first)."
@@ -132,6 +138,7 @@ def _action(flags: set[str], anything: bool) -> Action:
     actions: dict[str, Action] = {
         "--help-all": "help-all",
         "--help": "help",
+        "--list-models": "list-models",
         "--validate": "validate",
         "--plan": "plan",
     }
@@ -167,11 +174,13 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
-def summary(run: RunConfig) -> str:
-    """A run in one line, for --validate."""
+def summary(run: RunConfig, start: Start | None = None) -> str:
+    """A run in one line, for --validate; `start` is the checkpoint it starts from."""
     model, trainer = run.model, run.trainer
+    layers, width = (start.config.n_layers, start.config.d_model) if start else (model.num_layers, model.hidden_dim)
+    name = "" if start is None else f"{start.name}{', random weights' if model.init == 'random' else ''}: "
     length = f"{trainer.max_iters:,} steps" if trainer.max_iters else f"{trainer.epochs:g} epochs"
     return (
-        f"{model.num_layers} layers of width {model.hidden_dim} on {run.dataset.name}, {length} of "
+        f"{name}{layers} layers of width {width} on {run.dataset.name}, {length} of "
         f"{trainer.effective_batch_size} x {trainer.max_seq_length} tokens, {run.general.device}"
     )

@@ -5,14 +5,14 @@ B batch   T tokens   C d_model   E d_embed   F d_ff   V vocab_size   H n_heads  
 
 from __future__ import annotations
 
-from ..models.config import ModelConfig, Norm
+from ..models.config import ModelConfig, Norm, Task
 
 FP32 = 4  # bytes
 CHUNK_BYTES = 256 * 2**20  # of logits at once where trainer.loss_chunk_tokens is null
 
 
-def parameters(config: ModelConfig) -> dict[str, int]:
-    """The parameters of a causal language model by part; what is tied or shared counts once."""
+def parameters(config: ModelConfig, task: Task = "causal_lm") -> dict[str, int]:
+    """The parameters of a language model, causal or masked, by part; what is tied or shared counts once."""
     c = config
     C, E, F, V, L = c.d_model, c.d_embed, c.d_ff, c.vocab_size, c.n_layers
     heads, kv_heads = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
@@ -33,7 +33,9 @@ def parameters(config: ModelConfig) -> dict[str, int]:
         "attention": L * (qkv + qk_norms) + out * (1 if c.share_attn_out else L),
         "feed-forward": ffn * (1 if c.share_ffn else L),
         "norms": L * slots * (_norm(c, c.attn_norm, C) + _norm(c, c.ffn_norm, C)) + _norm(c, c.head_norm, C),
-        "head": (C * E * (E != C) if c.tie_embeddings else V * C) + V * c.head_bias,
+        "head": (C * E * (E != C) if c.tie_embeddings else V * C) + V * c.head_bias
+        if task == "causal_lm"
+        else C * E + E + _norm(c, c.norm, E) + V + V * E * (not c.tie_embeddings),
     }
 
 
@@ -42,13 +44,21 @@ def _norm(config: ModelConfig, kind: Norm, width: int) -> int:
 
 
 def training_memory(
-    config: ModelConfig, batch: int, tokens: int, half: bool, checkpointing: bool, chunk: int | None
+    config: ModelConfig,
+    batch: int,
+    tokens: int,
+    half: bool,
+    checkpointing: bool,
+    chunk: int | None,
+    task: Task = "causal_lm",
+    frozen: int = 0,
 ) -> dict[str, float]:
     """Estimated bytes at the peak of a training step with AdamW, by part. `half`: matmuls run in 16 bits.
 
-    `chunk` is the number of tokens whose logits exist at once; None: what fits CHUNK_BYTES, 0: all of them.
+    `chunk` is the number of tokens whose logits exist at once; None: what fits CHUNK_BYTES, 0: all of them. `frozen`
+    parameters have neither gradient nor moments.
     """
-    total = sum(parameters(config).values())
+    total = sum(parameters(config, task).values())
     width = 2 if half else FP32
     layer = batch * tokens * _layer_bytes(config, half)
     stream = batch * tokens * config.d_model * FP32
@@ -56,8 +66,8 @@ def training_memory(
     logits = CHUNK_BYTES if chunk is None else (chunk or batch * tokens) * config.vocab_size * width
     return {
         "weights": total * FP32,
-        "gradients": total * FP32,
-        "optimizer (two moments)": total * 2 * FP32,
+        "gradients": (total - frozen) * FP32,
+        "optimizer (two moments)": (total - frozen) * 2 * FP32,
         "16-bit copies of the matrices": (total - parameters(config)["norms"]) * 2.0 if half else 0.0,
         "activations": kept + 3 * stream,
         "logits": min(logits, batch * tokens * config.vocab_size * width),

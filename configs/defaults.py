@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .fields import fold
 from .layers import Layer
 
 # A few steps on little data; sits below the command line, so that any of it can be set.
@@ -32,7 +33,6 @@ FULL: dict[str, Any] = {
     "trainer.optimizer.min_lr": 1e-7,
     "trainer.optimizer.weight_decay": 0.01,
     "trainer.optimizer.grad_clip": 1.0,
-    "trainer.loss_fn": "cross_entropy",
 }
 
 ADAPTERS: dict[str, Any] = {
@@ -43,19 +43,36 @@ ADAPTERS: dict[str, Any] = {
     "trainer.optimizer.min_lr": 0.0,
     "trainer.optimizer.weight_decay": 0.001,
     "trainer.optimizer.grad_clip": 0.3,
-    "trainer.loss_fn": "cross_entropy",
 }
+
+# What a run from a checkpoint is given where nothing is said, see checks.complete.
+CONTEXT = 1024  # tokens, as the GPT-2 document has it; less where the model was trained on less
+EFFECTIVE_BATCH = 16  # sequences in one optimizer step, as the model guide has it
+BATCH_BY_SIZE = (  # below so many parameters: the guide's table, for models that the registry does not know
+    (50e6, {"cuda": 64, "mps": 32, "cpu": 16}),
+    (130e6, {"cuda": 32, "mps": 16, "cpu": 8}),
+    (1e9, {"cuda": 16, "mps": 8, "cpu": 4}),
+    (float("inf"), {"cuda": 4, "mps": 2, "cpu": 1}),
+)
 
 CLASSIFICATION_DATASETS = ("imdb", "ag_news", "sst2", "amazon", "amazon_polarity", "yelp", "yelp_polarity")
 
 
 def kind_of(layer: Layer) -> str:
-    """`scratch`, or the method by which a checkpoint is changed: `full`, `lora`, `qlora`, `spectrum`."""
-    from_checkpoint = layer.values.get(("model", "base_model")) is not None
+    """`scratch`, or the method by which a checkpoint is changed: `full`, `lora`, `qlora`, `spectrum`.
+
+    A new embedder and head around a checkpoint's core (hf_core) are trained from scratch.
+    """
+    from_checkpoint = layer.values.get(("model", "base_model")) is not None and not has_hf_core(layer)
     method = layer.values.get(("fine_tuning", "method"))
     if not from_checkpoint:
         return "scratch"
     return str(method).strip().casefold() if method is not None else "full"
+
+
+def has_hf_core(layer: Layer) -> bool:
+    """Whether the run describes an embedder and a head around the core of a checkpoint."""
+    return fold(str(layer.values.get(("model", "core_model_type")))) == "hf_core"
 
 
 def task_of(layer: Layer) -> str:
@@ -64,7 +81,14 @@ def task_of(layer: Layer) -> str:
         return "language-modeling"
     if str(layer.values.get(("fine_tuning", "lora", "task_type"))).upper() == "SEQ_CLS":
         return "classification"
-    return "classification" if _dataset(layer) in CLASSIFICATION_DATASETS else "language-modeling"
+    return (
+        "classification" if is_classification(str(layer.values.get(("dataset", "name"), ""))) else "language-modeling"
+    )
+
+
+def default_batch(parameters: int, device: str) -> int:
+    """The batch size of a checkpoint that the registry does not know."""
+    return next(sizes[device] for limit, sizes in BATCH_BY_SIZE if parameters < limit)
 
 
 def defaults_for(kind: str, task: str, layer: Layer) -> dict[str, Any]:
@@ -79,6 +103,14 @@ def defaults_for(kind: str, task: str, layer: Layer) -> dict[str, Any]:
     return {**FULL, "trainer.optimizer.lr": rate, "trainer.label_smoothing": smoothing}
 
 
+def is_classification(dataset: str) -> bool:
+    """Whether a data set's name is that of a classification task: `imdb`, `stanfordnlp/imdb`."""
+    return _last_part(dataset) in CLASSIFICATION_DATASETS
+
+
 def _dataset(layer: Layer) -> str:
-    """The last part of the data set's name: `stanfordnlp/imdb` is imdb."""
-    return str(layer.values.get(("dataset", "name"), "")).casefold().rpartition("/")[2]
+    return _last_part(str(layer.values.get(("dataset", "name"), "")))
+
+
+def _last_part(name: str) -> str:
+    return name.casefold().rpartition("/")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -37,8 +38,8 @@ do.
   the profile beats the rest of the file.
 - By device: any value may be a mapping `{cuda: 32, mps: 8, cpu: 4}`, and `profiles:` overlays any of the sections:
   `profiles: {cpu: {trainer: {batch_size: 4}}}`. By task: `{classification: 8, language-modeling: 4}`.
-- `model: NAME` is short for `model: {base_model: NAME}`, `dataset: NAME` for `dataset: {name: NAME}`, and
-  `device: NAME` for `general: {device: NAME}`.
+- `model: NAME` is short for `model: {base_model: NAME}`, `init: random` for `model: {init: random}`, `dataset: NAME`
+  for `dataset: {name: NAME}`, and `device: NAME` for `general: {device: NAME}`.
 - `training` is another name of `trainer`, and `trainer.eval` of `evaluation`. Other spellings stand after *also*.
 - Selectors do not mind case, and take their settings beside them or as a mapping: `tokenizer_type: bpe` with
   `vocab_size: 4096`, or `tokenizer_type: {name: bpe, vocab_size: 4096}`.
@@ -49,7 +50,9 @@ do.
 KINDS = """\
 ## Defaults of fine-tuning
 
-The defaults above are those of a run from scratch. A run from a checkpoint has these in their place:
+The defaults above are those of a run from scratch, also of one around an `hf_core`. A run from a checkpoint has those
+below in their place; its batch is the one that the registry recommends for the device, accumulated to 16 sequences a
+step, and its sequences have 1024 tokens, or as many as the model was trained for.
 """
 
 REGISTRY = """\
@@ -174,7 +177,7 @@ def _section(path: Path) -> str:
         if (*path, key) in FIELDS
     ]
     level = "##" if len(path) == 1 else "###"
-    return f"{level} {'.'.join(path)}\n\n{section.__doc__}{_not_yet(path)}\n\n{_table(rows)}"
+    return f"{level} {'.'.join(path)}\n\n{inspect.cleandoc(section.__doc__ or '')}{_not_yet(path)}\n\n{_table(rows)}"
 
 
 def _keys(section: type[Strict]) -> list[tuple[str, FieldInfo]]:

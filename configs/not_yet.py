@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .defaults import is_classification
 from .layers import Layer
 from .schema_run import RunConfig
 
@@ -30,16 +31,24 @@ def _given(value: Any) -> bool:
     return value is not None and value is not False and value != []
 
 
-FROM_SCRATCH_ONLY = (
-    "leave it out and describe the architecture to train from scratch (configs/quickstart.yaml is an example)"
-)
-
 NOT_YET = (
-    NotYet("model.base_model", _given, "starting from a checkpoint", FROM_SCRATCH_ONLY),
+    NotYet("model.load_in_8bit", _given, "loading a checkpoint in 8 bits", "leave it out"),
+    NotYet("model.load_in_4bit", _given, "loading a checkpoint in 4 bits", "leave it out"),
     NotYet(
-        "model.core_model_type", lambda value: value == "hf_core", "the core of a Hugging Face model", "use `generic`"
+        "model.use_flash_attention",
+        lambda value: value != "auto",
+        "choosing the attention kernel",
+        "use `auto`",
+        marked="true and false are not available yet",
     ),
-    NotYet("fine_tuning", _given, "fine-tuning", FROM_SCRATCH_ONLY),
+    NotYet("model.use_liger_kernels", _given, "training with fused kernels", "leave it out"),
+    NotYet(
+        "fine_tuning.method",
+        lambda method: method not in (None, "full"),
+        "fine-tuning a part of the weights",
+        "use `full`, which trains all of them",
+        marked="`lora`, `qlora` and `spectrum` are not available yet",
+    ),
     NotYet("models", _given, "training several models", "give one model under `model:`"),
     NotYet(
         "trainer.optimizer.name",
@@ -98,6 +107,10 @@ def refusals(run: RunConfig, layer: Layer, planning: bool = False) -> list[str]:
             continue
         where = layer.where(tuple(row.path.split(".")))
         found.append(f"{where}: {row.what}{'' if row in NEVER else ' is not available yet'}: {row.remedy}.")
+    if run.model.base_model and run.model.core_model_type != "hf_core" and is_classification(run.dataset.name):
+        found.append(
+            f"{layer.where(('dataset', 'name'))}: training a classifier is not available yet: name a text corpus."
+        )
     if not planning and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         found.append(
             "WORLD_SIZE: training in several processes is not available yet: start one process, without torchrun."
@@ -106,8 +119,8 @@ def refusals(run: RunConfig, layer: Layer, planning: bool = False) -> list[str]:
 
 
 def value_at(section: Any, path: str) -> Any:
-    """The value at a dotted path below a section."""
+    """The value at a dotted path below a section; None below a section that is not there."""
     value = section
     for name in path.split("."):
-        value = getattr(value, name)
+        value = None if value is None else getattr(value, name)
     return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from ..errors import UserError
+from .defaults import has_hf_core
 from .fields import message_of
 from .layers import ALTERNATIVES, Layer
-from .schema_model import ARCHITECTURE_KEYS, CHECKPOINT_KEYS
+from .schema_model import ARCHITECTURE_KEYS, CHECKPOINT_KEYS, CORE_KEYS
 from .schema_run import FIELDS, Path, RunConfig
 
 
@@ -35,8 +36,22 @@ def raise_all(found: list[str]) -> None:
 
 def wrong_set(layer: Layer) -> list[str]:
     """Keys of an architecture beside a checkpoint, or of a checkpoint beside an architecture."""
-    if str(layer.values.get(("model", "core_model_type"))).casefold() == "hf_core":
-        return []
+    return _core_twice(layer) if has_hf_core(layer) else _two_models(layer)
+
+
+def _core_twice(layer: Layer) -> list[str]:
+    """Keys that describe the core where a checkpoint brings it."""
+    found = [
+        f"{layer.where(('model', name))}: under hf_core the blocks are those of base_model: leave it out."
+        for name in CORE_KEYS
+        if name != "tokenizer" and layer.gives(("model", name))
+    ]
+    if layer.gives(("model", "tokenizer")):
+        found.append(f"{layer.where(('model', 'tokenizer'))}: under hf_core the tokenizer is named by tokenizer_type.")
+    return found
+
+
+def _two_models(layer: Layer) -> list[str]:
     if layer.gives(("model", "base_model")):
         given = [str(layer.where(("model", name))) for name in ARCHITECTURE_KEYS if layer.gives(("model", name))]
         more = f" and {len(given) - 3} more" if len(given) > 3 else ""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from ..models.config import ModelConfig
 from ..models.flops import flops_per_token
-from .architecture import architecture
+from ..models.start import Start
+from .architecture import architecture, start_of, task_of
 from .costs import parameters, training_memory
 from .devices import device_type
 from .schema_run import RunConfig
@@ -23,6 +25,7 @@ VOCABULARIES = {
 }
 ASSUMED_CHARACTERS = 128
 ASSUMED_RATES = {"cuda": 300e12, "mps": 5e12, "cpu": 100e9}  # FLOP/s where nothing can be measured
+CORE_PARTS = ("attention", "feed-forward", "norms")
 ASSUMED_SHARE = 0.7  # of the matmul rate that a whole training step reaches
 
 
@@ -45,18 +48,34 @@ class Plan:
         return _table(self)
 
 
-def plan(run: RunConfig, rate: float | None = None) -> Plan:
-    """The costs of a resolved run. `rate` is what measure_rate found; None: a rate is assumed for the device."""
+def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) -> Plan:
+    """The costs of a resolved run. `rate` is what measure_rate found; None: a rate is assumed for the device.
+
+    `start` is the checkpoint it starts from, where it is known already.
+    """
     notes: list[str] = []
-    config = architecture(run, vocabulary(run, notes))
+    start = start or start_of(run)
+    config = architecture(run, vocabulary(run, notes, start), start)
+    task = task_of(run, start)
     trainer, evaluation = run.trainer, run.evaluation
     tokens = trainer.max_seq_length or run.model.context_window
     half = trainer.mixed_precision != "no"
     per_step = trainer.batch_size * trainer.gradient_accumulation_steps * tokens
     forward = flops_per_token(config, tokens, training=False)
     flops = forward * (4 if trainer.gradient_checkpointing else 3)  # forward, backward twice that, and forward again
+    count = parameters(config, task)
+    frozen = sum(count[part] for part in CORE_PARTS) if run.model.freeze_core else 0
+    if frozen:
+        notes.append(f"the core's {frozen:,} parameters are frozen: they have neither gradient nor moments")
     memory = training_memory(
-        config, trainer.batch_size, tokens, half, trainer.gradient_checkpointing, trainer.loss_chunk_tokens
+        config,
+        trainer.batch_size,
+        tokens,
+        half,
+        trainer.gradient_checkpointing,
+        trainer.loss_chunk_tokens,
+        task,
+        frozen,
     )
     source = "measured"
     if rate is None:
@@ -73,7 +92,6 @@ def plan(run: RunConfig, rate: float | None = None) -> Plan:
         seconds = work / (rate * ASSUMED_SHARE)
     else:
         notes.append(f"{trainer.epochs:g} epochs are as many steps as the text is long: unknown until it is tokenised")
-    count = parameters(config)
     kept = (run.output.save_total_limit or 1) + 2  # beside `last` and `best`
     return Plan(
         parameters=count,
@@ -89,9 +107,11 @@ def plan(run: RunConfig, rate: float | None = None) -> Plan:
     )
 
 
-def vocabulary(run: RunConfig, notes: list[str]) -> int:
+def vocabulary(run: RunConfig, notes: list[str], start: Start | None = None) -> int:
     """The tokenizer's size as far as it is known without the text; what is assumed is added to `notes`."""
     model = run.model
+    if start is not None and model.core_model_type != "hf_core":
+        return start.config.vocab_size
     if model.tokenizer_type in VOCABULARIES:
         return VOCABULARIES[model.tokenizer_type]
     if model.vocab_size is not None:
@@ -104,16 +124,18 @@ def vocabulary(run: RunConfig, notes: list[str]) -> int:
     return load_tokenizer(model.tokenizer_type).vocab_size
 
 
-def measure_rate(run: RunConfig, seconds: float = 0.5) -> float | None:
+def measure_rate(run: RunConfig, seconds: float = 0.5, start: Start | None = None) -> float | None:
     """FLOP/s of this machine in a matmul of the run's own shape and precision; None where the device is not here."""
     import torch
+
+    start = start or start_of(run)
+    inner, outer = _widths(run, start.config if start else None)
 
     kind = device_type(run.general.device)
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         return None
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[run.trainer.mixed_precision]
     rows = min(run.trainer.batch_size * (run.trainer.max_seq_length or run.model.context_window), 8192)
-    inner, outer = run.model.hidden_dim, run.model.ffn.ffn_dim
     x = torch.randn(rows, inner, device=run.general.device, dtype=dtype)
     weight = torch.randn(inner, outer, device=run.general.device, dtype=dtype)
 
@@ -129,6 +151,10 @@ def measure_rate(run: RunConfig, seconds: float = 0.5) -> float | None:
     once = products(1)
     times = max(1, int(seconds / max(once, 1e-6)))
     return times * 2.0 * rows * inner * outer / products(times)
+
+
+def _widths(run: RunConfig, config: ModelConfig | None) -> tuple[int, int]:
+    return (config.d_model, config.d_ff) if config else (run.model.hidden_dim, run.model.ffn.ffn_dim)
 
 
 def _table(plan: Plan) -> str:

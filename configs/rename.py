@@ -19,6 +19,7 @@ RENAME = {
     "model": "model.base_model",
     "dataset": "dataset.name",
     "device": "general.device",
+    "init": "model.init",
     # core model document: selectors with settings, written as a mapping or flat
     "model.core_model_type.name": "model.core_model_type",
     "model.core_model_type.num_layers": "model.num_layers",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError, nearest, notice
+from .architecture import start_of
 from .checks import complete, doubtful, impossible, missing
 from .defaults import TEST_MODE, WAITING, defaults_for, kind_of, task_of
 from .devices import best_device, check_name, device_type
@@ -46,20 +47,22 @@ def load_config(
     *,
     planning: bool = False,
     test_mode: bool = False,
+    resume: pathlib.Path | None = None,
     find_device: Callable[[], str] = best_device,
 ) -> RunConfig:
     """Read, rename, parse and resolve a run.
 
     `overrides` are words of the command line (`--trainer.batch_size 4`, `dataset=stdlib`); `planning` lets through what
     --plan can compute and training cannot do yet; `test_mode` shrinks the run to a few steps on little data, as does
-    EMOBENCH_TEST_MODE=1 in the environment; `find_device` is what `device: auto` asks.
+    EMOBENCH_TEST_MODE=1 in the environment; `resume` is the run's folder where it goes on: a checkpoint it started from
+    is then not asked for again; `find_device` is what `device: auto` asks.
     Raises UserError, naming file, line and key, for what is unknown, of a wrong type, contradictory or not available.
     """
     sources = read_sources(path, overrides or [])
     if test_mode or os.environ.get("EMOBENCH_TEST_MODE", "0") not in ("", "0"):
         sources.test_mode = layer_of(TEST_MODE, "test mode")
     run, layer = _parse(sources, find_device)
-    return resolve(run, layer, planning=planning)
+    return resolve(run, layer, planning=planning, resume=resume)
 
 
 def parse_config(
@@ -91,12 +94,13 @@ def read_sources(path: FilePath | None, overrides: list[str]) -> Sources:
     return sources
 
 
-def resolve(run: RunConfig, layer: Layer, *, planning: bool = False) -> RunConfig:
+def resolve(run: RunConfig, layer: Layer, *, planning: bool = False, resume: pathlib.Path | None = None) -> RunConfig:
     """Complete a parsed run and refuse what cannot be honoured. `layer` says where each setting was written."""
     raise_all(refusals(run, layer, planning))
     raise_all(missing(run))
-    run = complete(run)
-    raise_all(impossible(run, layer))
+    start = start_of(run, resume)
+    run = complete(run, start)
+    raise_all(impossible(run, layer, start))
     for doubt in doubtful(run):
         notice(doubt)
     return run

@@ -103,12 +103,16 @@ class Initialization(Section):
 
 
 class Model(Section):
-    """An architecture, or a checkpoint; the keys of the two do not mix (except under `core_model_type: hf_core`)."""
+    """An architecture, or a checkpoint; the keys of the two do not mix (except under `core_model_type: hf_core`).
+
+    Under hf_core the blocks are those of `base_model`, and embedder, head and tokenizer are described and new:
+    `hidden_dim`, `context_window`, `positional_encoding_type` and `lm_head_normalization` default to what fits it.
+    """
 
     # --- an architecture, trained from scratch ------------------------------------------------------------------
     core_model_type: Annotated[Literal["generic", "hf_core"], WORD] = key(
         None,
-        "`generic`: blocks of attention and feed-forward; `hf_core`: the core of a Hugging Face model",
+        "`generic`: blocks of attention and feed-forward; `hf_core`: those of the checkpoint `base_model`",
         required=True,
     )
     num_layers: Positive = key(None, "number of blocks", required=True)
@@ -164,8 +168,19 @@ class Model(Section):
     )
 
     # --- a checkpoint to start from -----------------------------------------------------------------------------
-    base_model: Text | None = key(None, "Hugging Face model id, directory or registry name to start from")
-    tokenizer: Text | None = key(None, "tokenizer of the checkpoint; default: base_model")
+    base_model: Text | None = key(
+        None,
+        "what to start from: an alias or id of the registry (`train.py --list-models`), a Hugging Face model id, a "
+        "directory with config.json and weights, or the folder of a run",
+    )
+    init: Annotated[Literal["pretrained", "random"], WORD] = key(
+        "pretrained", "`pretrained`: its weights; `random`: its shape with new weights, which needs no download"
+    )
+    tokenizer: Text | None = key(
+        None,
+        "tokenizer of the checkpoint, named like `tokenizer_type`; default: base_model's own (with `init: random`, "
+        "where it is not on this machine, a BPE trained on the data set)",
+    )
     load_in_8bit: Flag = key(False, "load the checkpoint's linear layers in 8 bits")
     load_in_4bit: Flag = key(False, "load the checkpoint's linear layers in 4 bits")
     trust_remote_code: Flag = key(
@@ -179,6 +194,7 @@ class Model(Section):
 
 CHECKPOINT_KEYS = (
     "base_model",
+    "init",
     "tokenizer",
     "load_in_8bit",
     "load_in_4bit",
@@ -187,3 +203,15 @@ CHECKPOINT_KEYS = (
     "use_liger_kernels",
 )
 ARCHITECTURE_KEYS = tuple(name for name in Model.model_fields if name not in CHECKPOINT_KEYS)
+# What the checkpoint decides under hf_core, where embedder, head and tokenizer are described and the core is not.
+CORE_KEYS = (
+    "num_layers",
+    "ffn",
+    "attn",
+    "ffn_weight_tying",
+    "c_proj_weight_tying",
+    "residual_dropout",
+    "norm_bias",
+    "rope_theta",
+    "tokenizer",
+)

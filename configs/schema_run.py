@@ -12,7 +12,7 @@ from .schema_data import Dataset
 from .schema_evaluation import Evaluation
 from .schema_fine_tuning import FineTuning
 from .schema_general import Distributed, General, Output
-from .schema_model import ARCHITECTURE_KEYS, CHECKPOINT_KEYS, Model
+from .schema_model import ARCHITECTURE_KEYS, CHECKPOINT_KEYS, CORE_KEYS, Model
 from .schema_trainer import Trainer
 
 Path = tuple[str, ...]
@@ -34,7 +34,10 @@ class RunConfig(Strict):
     def to_dict(self) -> dict[str, Any]:
         """The settings that matter to this run, as plain values; `load_config` reads them back to an equal run."""
         values = self.model_dump(mode="json", warnings=False)
-        other = ARCHITECTURE_KEYS if self.model.base_model else CHECKPOINT_KEYS
+        if self.model.core_model_type == "hf_core":
+            other = CORE_KEYS
+        else:
+            other = ARCHITECTURE_KEYS if self.model.base_model else CHECKPOINT_KEYS
         for name in other:
             values["model"].pop(name, None)
         del values["trainer"]["effective_batch_size"]  # follows from the batch size and the accumulation

@@ -58,9 +58,16 @@ class Trainer(Section):
     epochs: PositiveNumber | None = key(None, "passes over the training data (instead of `max_iters`)")
 
     # --- how much at a time -----------------------------------------------------------------------------------
-    batch_size: Positive = key(None, "sequences in one forward pass", required=True)
+    batch_size: Positive = key(
+        None,
+        "sequences in one forward pass; default with a checkpoint: the registry's for the device, else by its size",
+        required=True,
+    )
     gradient_accumulation_steps: Positive = key(
-        None, "forward passes in one optimizer step (or give `effective_batch_size`)", required=True
+        None,
+        "forward passes in one optimizer step (or give `effective_batch_size`); default with a checkpoint: up to 16 "
+        "sequences in one step",
+        required=True,
     )
     effective_batch_size: Positive | None = key(
         None, "sequences in one optimizer step: batch_size x gradient_accumulation_steps, whichever of them is missing"
@@ -68,7 +75,11 @@ class Trainer(Section):
     batch_sizes: dict[str, dict[str, Positive]] | None = key(
         None, "batch size by model and task, as in the GPT-2 document"
     )
-    max_seq_length: Positive | None = key(None, "tokens in one sequence; default: model.context_window")
+    max_seq_length: Positive | None = key(
+        None,
+        "tokens in one sequence; default: model.context_window; with a checkpoint 1024, and never more than it was "
+        "trained for",
+    )
 
     # --- learning rate ----------------------------------------------------------------------------------------
     lr_scheduler: Annotated[
@@ -83,13 +94,14 @@ class Trainer(Section):
     optimizer: Optimizer = key(None, "the optimizer and its rates", factory=Optimizer)
 
     # --- what is learned --------------------------------------------------------------------------------------
-    loss_fn: Annotated[Literal["cross_entropy", "next_token_mlm"], WORD] = key(
+    loss_fn: Annotated[Literal["cross_entropy", "next_token_mlm", "masked_lm"], WORD] = key(
         None,
-        "`cross_entropy` of the next token, or `next_token_mlm`: random input tokens are masked, the position before "
-        "each predicts it, and only those count (arXiv 2404.05961)",
+        "`cross_entropy` of the next token; `masked_lm` for bidirectional models: masked tokens are guessed (BERT); "
+        "`next_token_mlm`: the position before a masked token guesses it (arXiv 2404.05961); "
+        "default with a checkpoint: `masked_lm` for an encoder, `cross_entropy` for a decoder",
         required=True,
     )
-    mask_ratio: Fraction = key(0.15, "`next_token_mlm`: share of the input tokens that is masked")
+    mask_ratio: Fraction = key(0.15, "`masked_lm`, `next_token_mlm`: share of the input tokens that is chosen")
     label_smoothing: Share = key(0.0, "share of the target's probability that is spread over the vocabulary")
     loss_chunk_tokens: Natural | None = key(
         None, "tokens whose logits exist at once; null: chosen so that they stay small, 0: all of them"

@@ -39,6 +39,7 @@ SAMPLES: dict[str, Any] = {
     "dataset.name": "corpus.txt",
     "general.device": "cpu",
     "model.base_model": "gpt2",
+    "model.init": "random",
     "output.run_name": "mine",
     "output.output_dir": "elsewhere",
     "trainer.optimizer.lr": 0.125,
@@ -74,6 +75,8 @@ def test_every_renamed_key_arrives(write: Write, old: str):
     text = f"{old.rpartition('.')[2]}: {value if not isinstance(value, bool) else str(value).lower()}"
     for name in reversed(old.split(".")[:-1]):
         text = f"{name}: {{{text}}}"
+    if path == ("model", "init"):
+        text = f"model: gpt2\n{text}"
     if path == ("model", "freeze_core"):
         text = "model: {core_model_type: {name: hf_core, freeze_core: true}}"
         value = True
