@@ -12,8 +12,8 @@ from ..data.corpus import open_corpus
 from ..data.stream import TokenStream
 from ..data.text import load_text, load_text_data
 from ..errors import UserError, nearest
+from ..models.saved import read_state
 from ..tokenizers.base import Tokenizer
-from ..trainers.checkpoint import read_state
 from ..trainers.folder import write_text
 from ..trainers.load import find_checkpoint, load_run
 from .perplexity import perplexity

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import UserError, notice
+from ..models.saved import FORMAT, MODEL, STATE, read_tensors
 from .optimizers import load_state_by_name, state_by_name
 
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-FORMAT = 1  # of state.json
+OPTIMIZER = "optimizer.safetensors"
 
 _NAME = re.compile(r"step_(\d+)$")
 _PARTIAL = ".partial-"
@@ -154,48 +154,6 @@ def latest_checkpoint(folder: Path) -> Path | None:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def read_state(checkpoint: Path) -> dict[str, Any]:
-    """state.json of a checkpoint.
-
-    Raises:
-        UserError: it is missing, damaged or of a later format.
-    """
-    path = checkpoint / STATE
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); resume from another checkpoint of the run") from error
-    if state.get("format", 0) > FORMAT:
-        raise UserError(f"{path}: written by a later version of groundup ({state.get('versions')}); upgrade to read it")
-    return state
-
-
-def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Fill every parameter of the model exactly once.
-
-    Raises:
-        UserError: the file is truncated or damaged, or belongs to another architecture.
-    """
-    path = checkpoint / MODEL
-    weights = _read_tensors(path)
-    parameters = dict(model.named_parameters())
-    missing, extra = sorted(parameters.keys() - weights.keys()), sorted(weights.keys() - parameters.keys())
-    wrong = [n for n in parameters.keys() & weights.keys() if parameters[n].shape != weights[n].shape]
-    if missing or extra or wrong:
-        if missing:
-            what = f"lacks '{missing[0]}'"
-        elif extra:
-            what = f"holds '{extra[0]}', which the model does not have"
-        else:
-            name = wrong[0]
-            theirs, ours = tuple(weights[name].shape), tuple(parameters[name].shape)
-            what = f"has '{name}' of shape {theirs}, the model {ours}"
-        raise UserError(f"{path}: a checkpoint of another architecture: it {what}; use the run's own config.yaml")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-
-
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     """Give the optimizer its moments back.
 
@@ -203,20 +161,7 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
         UserError: the file is damaged or belongs to other parameters.
     """
     path = checkpoint / OPTIMIZER
-    load_state_by_name(optimizer, _read_tensors(path), path)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt"):  # checks the header against the file's length
-            pass
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: does not exist; resume from another checkpoint of the run") from error
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: truncated or damaged ({error}); delete this checkpoint and resume from an earlier one"
-        ) from error
+    load_state_by_name(optimizer, read_tensors(path), path)
 
 
 # --- random states -----------------------------------------------------------------------------------------------

@@ -35,6 +35,12 @@ def _run(command: Command) -> int:
 
         print(plain_text())
         return 0
+    if command.action == "list-models":
+        from ..models.registry import list_models, table
+
+        print(table(list_models()))
+        return 0
+    from ..configs.architecture import start_of
     from ..configs.resolve import load_config
 
     config, resume = command.config, None
@@ -42,17 +48,18 @@ def _run(command: Command) -> int:
         resume = _find(command)
         config = str(resume / "config.yaml")
     planning = command.action == "plan"
-    run = load_config(config, command.overrides, planning=planning, test_mode=command.test_mode)
+    run = load_config(config, command.overrides, planning=planning, test_mode=command.test_mode, resume=resume)
     if command.action == "validate":
         from ..data.corpus import corpus_of
 
         corpus_of(run)  # is the text there? a hub data set is not asked for
-        print(f"{config or 'the command line'} is valid: {summary(run)}")
+        print(f"{config or 'the command line'} is valid: {summary(run, start_of(run, resume))}")
         return 0
     if planning:
         from ..configs.plan import measure_rate, plan
 
-        print(plan(run, measure_rate(run)))
+        start = start_of(run, resume)
+        print(plan(run, measure_rate(run, start=start), start))
         return 0
     from ..configs.devices import require_device
     from .run import train

@@ -4,6 +4,7 @@
     config.yaml            the resolved configuration, itself a valid one
     training_results.json  what came of it
     tokenizer/             the run is complete without the corpus it was trained on
+    origin/                what the checkpoint it started from said of itself, for writing one like it
     baseline/metrics/      before any training
     train/metrics/         train.jsonl, heldout.jsonl, samples.jsonl: a line a logging or evaluation interval
     train/analysis/        plots, samples.txt
@@ -40,6 +41,7 @@ class RunFolder:
         self.config = root / "config.yaml"
         self.results = root / "training_results.json"
         self.tokenizer = root / "tokenizer"
+        self.origin = root / "origin"
         self.baseline = root / "baseline"
         self.metrics = root / "train" / "metrics"
         self.analysis = root / "train" / "analysis"

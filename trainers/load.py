@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError
-from ..models.config import ModelConfig
-from ..models.model import Model, build_model
+from ..models.model import Model
+from ..models.saved import beside, load_saved, read_state
+from ..models.start import own_checkpoint
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
-from .checkpoint import STATE, latest_checkpoint, load_weights, read_state
-from .folder import RunFolder
 
 
 def find_checkpoint(source: str | Path) -> Path:
@@ -19,12 +18,12 @@ def find_checkpoint(source: str | Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(source)
-    weights = RunFolder(path).weights
-    for candidate in (path, weights / "best", latest_checkpoint(weights)):
-        if candidate is not None and (candidate / STATE).is_file():
-            return candidate.resolve()
-    raise UserError(f"{path}: no checkpoint in it; give a run's folder or one of its train/weights/step_N folders")
+    checkpoint = own_checkpoint(Path(source))
+    if checkpoint is None:
+        raise UserError(
+            f"{source}: no checkpoint in it; give a run's folder or one of its train/weights/step_N folders"
+        )
+    return checkpoint
 
 
 def load_run(source: str | Path, device: str = "cpu") -> tuple[Model, Tokenizer]:
@@ -34,15 +33,9 @@ def load_run(source: str | Path, device: str = "cpu") -> tuple[Model, Tokenizer]
         UserError: there is no checkpoint, or it is damaged.
     """
     checkpoint = find_checkpoint(source)
-    state = read_state(checkpoint)
-    model = build_model(ModelConfig.from_dict(state["model_config"]), task=state["task"], device=device)
-    load_weights(checkpoint, model)
-    return model.eval(), load_tokenizer(_tokenizer_of(checkpoint, state["tokenizer"]))
+    return load_saved(checkpoint, device=device), run_tokenizer(checkpoint)
 
 
-def _tokenizer_of(checkpoint: Path, recorded: str) -> Path:
-    """The run's tokenizer folder, also after the run was moved."""
-    for parent in checkpoint.parents[:4]:
-        if (parent / "tokenizer").is_dir():
-            return parent / "tokenizer"
-    return Path(recorded)
+def run_tokenizer(checkpoint: Path) -> Tokenizer:
+    """The tokenizer of the run that a checkpoint is of, also after the run was moved."""
+    return load_tokenizer(beside(checkpoint, "tokenizer") or Path(read_state(checkpoint)["tokenizer"]))

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..configs.architecture import architecture
+from ..configs.architecture import start_of
 from ..configs.schema import RunConfig
+from ..data.masking import mask_inputs, mask_tokens
 from ..data.sampling import Batch, Sampler
 from ..data.text import TextData, load_text_data
+from ..data.tokenised import document_frame
 from ..errors import UserError
-from ..models.model import Model, build_model
+from ..models.model import Model
+from ..models.saved import keep_origin, read_state
 from ..tokenizers.base import Tokenizer
-from ..tokenizers.load import build_tokenizer, load_tokenizer
-from .checkpoint import latest_checkpoint, read_state, remove_partial
+from ..tokenizers.load import load_tokenizer
+from .checkpoint import latest_checkpoint, remove_partial
 from .folder import RunFolder, new_run_folder, write_text
+from .initial import initial_model, initial_tokenizer, special_ids
 from .losses import chunk_tokens
 from .metrics import Trackers
 from .optimizers import build_adamw, parameter_groups
@@ -71,10 +76,11 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
 def _build(
     run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: Path | None
 ) -> tuple[Trainer, TextData]:
-    tokenizer = build_tokenizer(run) if checkpoint is None else load_tokenizer(folder.tokenizer)
+    start = start_of(run, folder.root if checkpoint else None)
+    tokenizer = initial_tokenizer(run, start) if checkpoint is None else load_tokenizer(folder.tokenizer)
     data = load_text_data(run, tokenizer)
-    config = architecture(run, run.model.vocab_size or tokenizer.vocab_size)
-    model = build_model(config, device=device, seed=run.general.seed)
+    model = initial_model(run, start, tokenizer, device)
+    config = model.config
     model.gradient_checkpointing = run.trainer.gradient_checkpointing
     context = run.trainer.max_seq_length or run.model.context_window
     sampler = Sampler(data.train, run.trainer.batch_size, context, run.general.seed, run.trainer.datasampling)
@@ -88,7 +94,6 @@ def _build(
         eps=options.eps,
         correct_bias=options.correct_bias,
     )
-    mask_token = tokenizer.mask_id if settings.mask_ratio is not None else None
     folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
     trainer = Trainer(
         model=model,
@@ -102,13 +107,14 @@ def _build(
         folder=folder,
         trackers=_trackers(run, folder),
         bytes_per_token=data.val.bytes_per_token if data.val else None,
-        mask_token=mask_token,
+        mask=_mask(run, tokenizer),
         sample=_sampler_of_text(run, model, tokenizer, data),
         describe={
-            "task": "causal_lm",
+            "task": model.task,
             "config": run.to_dict(),
             "model_config": config.to_dict(),
             "tokenizer": str(folder.tokenizer.resolve()),
+            "origin": keep_origin(model, folder.origin) if checkpoint is None else read_state(checkpoint).get("origin"),
             "versions": versions(),
         },
     )
@@ -140,7 +146,6 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         grad_clip=t.optimizer.grad_clip,
         chunk=chunk_tokens(vocab_size, DTYPES[t.mixed_precision], t.loss_chunk_tokens),
         label_smoothing=t.label_smoothing,
-        mask_ratio=t.mask_ratio if t.loss_fn == "next_token_mlm" else None,
         log_interval=t.log_interval,
         eval_intervals=intervals,
         checkpoint_interval=t.checkpoint_interval,
@@ -149,6 +154,22 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         seed=run.general.seed,
         compile=t.compile,
     ), learning_rate
+
+
+def _mask(run: RunConfig, tokenizer: Tokenizer) -> Callable[..., Batch] | None:
+    """What turns a batch into one whose targets are masked tokens; None where the next token is the target."""
+    t = run.trainer
+    if t.loss_fn == "next_token_mlm":
+        return partial(mask_inputs, ratio=t.mask_ratio, mask_id=tokenizer.mask_id)
+    if t.loss_fn == "masked_lm":
+        return partial(
+            mask_tokens,
+            ratio=t.mask_ratio,
+            mask_id=tokenizer.mask_id,
+            vocab_size=tokenizer.vocab_size,
+            special=special_ids(tokenizer),
+        )
+    return None
 
 
 def _heldout(run: RunConfig, data: TextData, context: int) -> Any:
@@ -172,7 +193,8 @@ def _sampler_of_text(run: RunConfig, model: Model, tokenizer: Tokenizer, data: T
     if not e.sample_tokens or not model.config.causal:
         return lambda: None
     if e.sample_prompt is not None:
-        prompt = tokenizer.encode(e.sample_prompt) or [tokenizer.eos_id or 0]
+        begin = document_frame(tokenizer)[0] if run.model.base_model else ()
+        prompt = [*begin, *tokenizer.encode(e.sample_prompt)] or [tokenizer.eos_id or 0]
     else:
         source = data.val or data.train
         prompt = source.read(0, min(16, source.n_tokens)).tolist()

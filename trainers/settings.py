@@ -16,7 +16,6 @@ class Settings:
     grad_clip: float
     chunk: int
     label_smoothing: float
-    mask_ratio: float | None  # next_token_mlm: share of the input that is masked; None: next-token prediction
     log_interval: int
     eval_intervals: tuple[int, ...]
     checkpoint_interval: int

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.masking import mask_inputs
 from ..data.sampling import Batch, Sampler
 from ..errors import UserError
 from ..models.dropout import Dropout
 from ..models.model import Model
-from .checkpoint import load_optimizer, load_weights, random_states, read_state, restore_random_states, save_checkpoint
+from ..models.saved import load_weights, read_state
+from .checkpoint import load_optimizer, random_states, restore_random_states, save_checkpoint
 from .folder import RunFolder
 from .heldout import heldout_loss
 from .interrupt import Interrupt
@@ -50,7 +50,7 @@ class Trainer:
     folder: RunFolder
     trackers: Trackers
     bytes_per_token: float | None
-    mask_token: int | None = None
+    mask: Callable[..., Batch] | None = None  # mask(batch, seed=, index=): a batch whose targets are masked tokens
     sample: Callable[[], str | None] = lambda: None
     describe: dict[str, Any] = field(default_factory=dict)  # configuration and versions, for state.json
     progressed: Progressed = field(default_factory=Progressed)
@@ -119,13 +119,9 @@ class Trainer:
         """The micro-batches of a step: a function of the step's number alone."""
         n, device = self.settings.accumulation, next(self.model.parameters()).device
         batches = [self.train.batch(step * n + i) for i in range(n)]
-        if self.settings.mask_ratio is not None:
-            batches = [
-                mask_inputs(
-                    batch, self.settings.mask_ratio, self.mask_token, seed=self.settings.seed, index=step * n + i
-                )
-                for i, batch in enumerate(batches)
-            ]
+        if self.mask is not None:
+            seed = self.settings.seed
+            batches = [self.mask(batch, seed=seed, index=step * n + i) for i, batch in enumerate(batches)]
         return [batch.to(device) for batch in batches]
 
     def _update(self, window: list[Batch], hidden_states: Callable[..., Tensor]) -> tuple[float, float]:
@@ -215,16 +211,13 @@ class Trainer:
             ((b.input_ids, b.labels, b.segment_ids) for b in batches),
             self.precision,
             chunk=self.settings.chunk,
-            bytes_per_token=self.bytes_per_token if self.settings.mask_ratio is None else None,
+            bytes_per_token=self.bytes_per_token if self.mask is None else None,
             stop=lambda: bool(interrupt),
         )
 
     def _masked_heldout(self) -> Iterator[Batch]:
         for index, batch in enumerate(self.heldout()):
-            if self.settings.mask_ratio is None:
-                yield batch
-            else:
-                yield mask_inputs(batch, self.settings.mask_ratio, self.mask_token, seed=0, index=index)
+            yield batch if self.mask is None else self.mask(batch, seed=0, index=index)
 
     def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:
         """Held-out loss and a sample. -> whether it is the best so far, which the untrained model never is."""

@@ -11,6 +11,7 @@ import torch
 from ...errors import UserError, nearest, notice
 from ..config import TASKS, Task
 from ..model import Model
+from ..start import own_checkpoint
 from .families import FAMILIES, Family, Origin, family, family_of, interpret, own_settings, task_of
 from .filling import Filling
 from .keys import Keys
@@ -33,7 +34,7 @@ def load_pretrained(
 
     Args:
         source: a directory with config.json and weights (safetensors, or pytorch_model.bin; in one file or several),
-            or the name of one on the hub, of which `revision` may name a version.
+            or the name of one on the hub, of which `revision` may name a version; or the folder of a run of ours.
         task: None for what its own class is for.
         dtype: "fp32", "bf16", "fp16" or torch's; None for the one it is stored in.
         num_labels: for classification; a new head is made if the checkpoint has none, or one of another size.
@@ -50,10 +51,16 @@ def load_pretrained(
     if task is not None and task not in TASKS:
         raise UserError(f"task '{task}' is not known.{nearest(task, TASKS)}")
     directory = find_directory(source, revision)
+    if (checkpoint := own_checkpoint(directory)) is not None:
+        from ..saved import load_saved
+
+        if num_labels is not None:
+            raise UserError(f"num_labels={num_labels}: the model of a run has the head it was trained with")
+        return load_saved(checkpoint, task, _dtype(dtype), device)
     where = str(directory / "config.json")
     hf, weights = read_config(directory), Weights(directory)
     if "model_type" not in hf:
-        hf["model_type"] = _recognise(weights, where)
+        hf["model_type"] = recognise(weights, where)
     hf = own_settings(hf, where)
     kind = family_of(hf, where)
     if task is not None and task not in kind.HEADS:
@@ -77,6 +84,17 @@ def load_pretrained(
     kept = filling.extras(architecture)
     model.origin = Origin(kind.__name__.rpartition(".")[2], hf, architecture, directory, kept)
     return model.eval()
+
+
+def heads_in(directory: Path) -> list[Task]:
+    """The tasks for which there is a head in the files of a directory."""
+    where = str(directory / "config.json")
+    hf, weights = read_config(directory), Weights(directory)
+    if "model_type" not in hf:
+        hf["model_type"] = recognise(weights, where)
+    settings = Settings(own_settings(hf, where), where)
+    kind = family_of(settings.values, where)
+    return Keys(kind, interpret(settings, next(iter(kind.HEADS))).n_layers, weights.place).heads()
 
 
 def find_directory(source: str | Path, revision: str | None = None) -> Path:
@@ -106,7 +124,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", hf)
 
 
-def _recognise(weights: Weights, where: str) -> str:
+def recognise(weights: Weights, where: str) -> str:
     """The model_type of a checkpoint that does not say it, where its names are those of one family only."""
     fitting: list[Family] = []
     for name in FAMILIES:

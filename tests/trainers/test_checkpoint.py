@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from groundup.errors import UserError
+from groundup.models import saved
 from groundup.trainers import checkpoint as ck
 from groundup.trainers.optimizers import build_adamw, parameter_groups
 from torch import nn
@@ -36,13 +37,13 @@ def test_round_trip_is_bit_exact(tmp_path: Path) -> None:
     model, optimizer = small(seed=1)
     path = ck.save_checkpoint(tmp_path, model, optimizer, {"step": 7, "x": [1, 2.5]}, is_best=True, keep=2)
     other, fresh = small(seed=2)
-    ck.load_weights(path, other)
+    saved.load_weights(path, other)
     ck.load_optimizer(path, fresh)
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
         for slot in ("exp_avg", "exp_avg_sq", "step"):
             assert torch.equal(optimizer.state[a][slot], fresh.state[b][slot])
-    assert ck.read_state(path)["x"] == [1, 2.5]
+    assert saved.read_state(path)["x"] == [1, 2.5]
     assert sorted(p.name for p in path.iterdir()) == ["model.safetensors", "optimizer.safetensors", "state.json"]
     assert (tmp_path / "last").resolve() == path.resolve() == (tmp_path / "best").resolve()
 
@@ -82,28 +83,28 @@ def test_a_damaged_tensor_file_is_named(tmp_path: Path, name: str, damage: str) 
     model, optimizer = small()
     before = [p.clone() for p in model.parameters()]
     with pytest.raises(UserError, match=name):
-        ck.load_weights(path, model) if name.startswith("model") else ck.load_optimizer(path, optimizer)
+        saved.load_weights(path, model) if name.startswith("model") else ck.load_optimizer(path, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
     path = save(tmp_path, 1, width=5)
     with pytest.raises(UserError, match=r"another architecture.*'.*\.(weight|bias)' of shape"):
-        ck.load_weights(path, small()[0])
+        saved.load_weights(path, small()[0])
     with pytest.raises(UserError, match=r"lacks '2\.bias'"):
-        ck.load_weights(path, nn.Sequential(*small(5)[0], nn.Linear(2, 2)))
+        saved.load_weights(path, nn.Sequential(*small(5)[0], nn.Linear(2, 2)))
     with pytest.raises(UserError, match=r"holds '1\.bias', which the model does not have"):
-        ck.load_weights(path, nn.Sequential(nn.Linear(3, 5)))
+        saved.load_weights(path, nn.Sequential(nn.Linear(3, 5)))
 
 
 def test_damaged_state_and_later_formats_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path, 1)
     (path / "state.json").write_text('{"step": ')
     with pytest.raises(UserError, match=r"state\.json: cannot be read"):
-        ck.read_state(path)
+        saved.read_state(path)
     (path / "state.json").write_text('{"format": 99}')
     with pytest.raises(UserError, match="later version"):
-        ck.read_state(path)
+        saved.read_state(path)
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
             fill(disk)
         last = ck.latest_checkpoint(disk)
         assert last is not None
-        ck.load_weights(last, small(1000)[0])
+        saved.load_weights(last, small(1000)[0])
         ck.load_optimizer(last, small(1000)[1])
         assert not list(disk.glob(".partial*"))
     finally:
@@ -178,8 +179,8 @@ def test_kill_9_at_any_moment_of_saving(tmp_path: Path) -> None:
         process.wait()
         last = ck.latest_checkpoint(folder)
         assert last is not None
-        state, model = ck.read_state(last), nn.Linear(600, 600)
-        ck.load_weights(last, model)
+        state, model = saved.read_state(last), nn.Linear(600, 600)
+        saved.load_weights(last, model)
         assert int(last.name[5:]) == state["step"] == int(model.bias[0])
         for link in ("last", "best"):
             assert not (folder / link).is_symlink() or (folder / link / "state.json").is_file()

@@ -1,0 +1,135 @@
+"""A checkpoint of a run: weights under our own names, beside a state.json that says of which architecture they are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .config import ModelConfig, Task
+from .hf.families import Origin
+from .model import Model, build_model
+from .start import STATE
+
+MODEL, EXTRAS = "model.safetensors", "extras.safetensors"
+FORMAT = 1  # of state.json
+
+
+def load_saved(
+    checkpoint: Path,
+    task: Task | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+) -> Model:
+    """The model of a checkpoint, in evaluation mode; with the origin it had, so that it can be written back.
+
+    Raises:
+        UserError: it is damaged, or for another task.
+    """
+    state = read_state(checkpoint)
+    if task not in (None, state["task"]):
+        raise UserError(f"{checkpoint}: the run's model is for '{state['task']}', not for '{task}': leave the task out")
+    model = build_model(ModelConfig.from_dict(state["model_config"]), task=state["task"])
+    load_weights(checkpoint, model)
+    model.origin = _origin(checkpoint, state.get("origin"))
+    return model.to(device, dtype).eval()
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """state.json of a checkpoint.
+
+    Raises:
+        UserError: it is missing, damaged or of a later format.
+    """
+    path = checkpoint / STATE
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); resume from another checkpoint of the run") from error
+    if state.get("format", 0) > FORMAT:
+        raise UserError(f"{path}: written by a later version of groundup ({state.get('versions')}); upgrade to read it")
+    return state
+
+
+def load_weights(checkpoint: Path, model: nn.Module) -> None:
+    """Fill every parameter of the model exactly once.
+
+    Raises:
+        UserError: the file is truncated or damaged, or belongs to another architecture.
+    """
+    path = checkpoint / MODEL
+    weights = read_tensors(path)
+    parameters = dict(model.named_parameters())
+    missing, extra = sorted(parameters.keys() - weights.keys()), sorted(weights.keys() - parameters.keys())
+    wrong = [n for n in parameters.keys() & weights.keys() if parameters[n].shape != weights[n].shape]
+    if missing or extra or wrong:
+        if missing:
+            what = f"lacks '{missing[0]}'"
+        elif extra:
+            what = f"holds '{extra[0]}', which the model does not have"
+        else:
+            name = wrong[0]
+            theirs, ours = tuple(weights[name].shape), tuple(parameters[name].shape)
+            what = f"has '{name}' of shape {theirs}, the model {ours}"
+        raise UserError(f"{path}: a checkpoint of another architecture: it {what}; use the run's own config.yaml")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises UserError where it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt"):  # checks the header against the file's length
+            pass
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: does not exist; resume from another checkpoint of the run") from error
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: truncated or damaged ({error}); delete this checkpoint and resume from an earlier one"
+        ) from error
+
+
+# --- where it came from ------------------------------------------------------------------------------------------
+
+
+def keep_origin(model: Model, folder: Path) -> dict[str, str | None] | None:
+    """Keep in `folder` what save_pretrained needs besides the weights. -> what state.json says of it."""
+    origin = model.origin
+    if origin is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(origin.config, indent=2) + "\n", encoding="utf-8")
+    for name in ("generation_config.json",):
+        if (origin.directory / name).is_file():
+            shutil.copy(origin.directory / name, folder)
+    if origin.extras:
+        extras = {name: tensor.detach().cpu().contiguous() for name, tensor in origin.extras.items()}
+        save_file(extras, folder / EXTRAS, metadata={"format": "pt"})
+    return {"family": origin.family, "architecture": origin.architecture, "folder": str(folder.resolve())}
+
+
+def _origin(checkpoint: Path, said: dict[str, Any] | None) -> Origin | None:
+    """The origin that keep_origin kept, also after the run was moved."""
+    if said is None:
+        return None
+    folder = beside(checkpoint, "origin") or Path(said["folder"])
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'config.json'}: cannot be read ({error}): restore the run's folder") from None
+    extras = read_tensors(folder / EXTRAS) if (folder / EXTRAS).is_file() else {}
+    return Origin(said["family"], config, said["architecture"], folder, extras)
+
+
+def beside(checkpoint: Path, name: str) -> Path | None:
+    """A folder of the run that a checkpoint lies in, None where it does not."""
+    return next((parent / name for parent in checkpoint.parents[:4] if (parent / name).is_dir()), None)
