@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ...tokenizers.base import Tokenizer
 
 GENERATION = "generation_config.json"
+SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def save_pretrained(
@@ -41,6 +42,9 @@ def save_pretrained(
     kind, hf = describe(model)
     architecture = _architecture(model, kind, hf)
     hf = _truthful(model, hf) | {"architectures": [architecture]}
+    if model.origin is None:  # transformers' own defaults are the ids of the largest published model
+        ids = {name: getattr(tokenizer, name.removesuffix("_token_id") + "_id", None) for name in SPECIAL_IDS}
+        hf = ids | hf
     tensors = Tensors(model, kind, architecture)
     final = Path(directory)
     partial = (final if final.is_dir() else final.parent) / f".partial-{final.name}-{os.getpid()}"

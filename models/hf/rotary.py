@@ -35,11 +35,14 @@ def read_rope(
     hf: Settings,
     parameters: Mapping[str, Any],
     *thetas: Any,
-    fractions: tuple[Any, ...] = (),
+    fractions: tuple[Any, ...] | None = None,
     default_theta: float | None = None,
     aliases: Mapping[str, str] | None = None,
 ) -> RopeConfig:
     """A RopeConfig from `parameters`, and from what else says theta or the rotated fraction (None: it does not).
+
+    Args:
+        fractions: None for families that turn whole heads whatever is said.
 
     Raises:
         UserError: theta is nowhere, two places disagree, or a kind or setting is not available.
@@ -54,7 +57,9 @@ def read_rope(
     theta = hf.agreed("rope_theta", parameters.get("rope_theta"), *thetas) or default_theta
     if theta is None:
         raise UserError(f"{hf.where}: 'rope_theta' is missing, and without it the model would be another: add it")
-    fraction = hf.agreed("partial_rotary_factor", parameters.get("partial_rotary_factor"), *fractions)
+    fraction = hf.agreed("partial_rotary_factor", parameters.get("partial_rotary_factor"), *(fractions or ()))
+    if fractions is None and fraction not in (None, 1):
+        raise UserError(f"{_where(hf)}: partial_rotary_factor={fraction} is nothing that this family's models heed")
     scaling = None if kind == "default" else _read_scaling(hf, kind, parameters)
     return RopeConfig(float(theta), 1.0 if fraction is None else float(fraction), scaling)
 

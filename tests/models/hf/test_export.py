@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 from groundup.errors import UserError
-from groundup.models import build_model, load_pretrained, save_pretrained
+from groundup.models import RopeConfig, RopeScaling, build_model, load_pretrained, save_pretrained
 from groundup.models.hf import export
 from groundup.models.hf.export import split_up
 from safetensors import safe_open
@@ -23,6 +23,7 @@ def config(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
+LONGROPE = RopeScaling("longrope", 4.0, 8, short_factor=(1.0, 1.5), long_factor=(2.0, 3.0))
 NATIVE = {
     "GPT2LMHeadModel": GPT2,
     "LlamaForCausalLM": LLAMA,
@@ -30,6 +31,7 @@ NATIVE = {
     "Qwen2ForCausalLM": LLAMA | {"qkv_bias": True, "tie_embeddings": True},
     "Qwen3ForCausalLM": LLAMA | {"qk_norm": True, "head_dim": 10},
     "GPTNeoXForCausalLM": NEOX,
+    "Phi3ForCausalLM": LLAMA | {"window": 30, "layer_pattern": ("local",), "rope": RopeConfig(50.0, 0.7, LONGROPE)},
     "OPTForCausalLM": GPT2 | {"position_offset": 2, "activation": "relu"},
     "Gemma2ForCausalLM": LLAMA
     | {"norm_unit_offset": True, "norm_slots": ("in", "out"), "embed_scale": 24**0.5, "head_dim": 10}
@@ -150,6 +152,8 @@ def test_names_of_labels_are_kept(tmp_path: Path) -> None:
 
 def test_generation_config_and_tokenizer(tmp_path: Path) -> None:
     class Words:
+        bos_id, eos_id, pad_id = None, 2, 3
+
         def save_hf(self, directory: Path) -> None:
             (directory / "tokenizer.json").write_text("{}", encoding="utf-8")
 
@@ -158,6 +162,9 @@ def test_generation_config_and_tokenizer(tmp_path: Path) -> None:
     save_pretrained(load_pretrained(tmp_path / "a"), tmp_path / "b", tokenizer=Words())  # type: ignore[arg-type]
     assert (tmp_path / "b" / "generation_config.json").read_text(encoding="utf-8") == '{"eos_token_id": 2}'
     assert (tmp_path / "b" / "tokenizer.json").read_text(encoding="utf-8") == "{}"
+    save_pretrained(build(**LLAMA), tmp_path / "c", tokenizer=Words())  # type: ignore[arg-type]
+    ids = {"bos_token_id": None, "eos_token_id": 2, "pad_token_id": 3}
+    assert {key: config(tmp_path / "c")[key] for key in ids} == ids
 
 
 def test_no_family(tmp_path: Path) -> None:

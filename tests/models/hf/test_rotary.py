@@ -38,8 +38,10 @@ def test_both_styles(scaling: dict[str, Any], expected: RopeScaling | None) -> N
 
 
 def test_a_rotated_fraction() -> None:
-    assert read(rope_parameters={"rope_theta": 50, "partial_rotary_factor": 0.25}) == RopeConfig(50.0, 0.25)
     settings = Settings({})
+    assert read_rope(settings, {"partial_rotary_factor": 0.25}, 50, fractions=()) == RopeConfig(50.0, 0.25)
+    with pytest.raises(UserError, match=r"partial_rotary_factor=0\.25 is nothing that this family's models heed"):
+        read(rope_parameters={"rope_theta": 50, "partial_rotary_factor": 0.25})
     assert read_rope(settings, {}, 50, fractions=(None, 0.5)) == RopeConfig(50.0, 0.5)
     with pytest.raises(UserError, match="partial_rotary_factor is given twice"):
         read_rope(settings, {"partial_rotary_factor": 0.25}, 50, fractions=(0.5,))
