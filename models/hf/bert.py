@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import ModelConfig, Task
-from .encoders import MASKED_LM, TRUNK, read_encoder, read_head, write_encoder
+from .encoders import MASKED_LM, TRUNK, need_token_types, read_encoder, read_head, write_encoder
 from .families import Head
 from .settings import Settings
 
@@ -24,6 +24,7 @@ EXTRAS = {"BertForPreTraining": ("bert.pooler.dense", "cls.seq_relationship"), "
 def config(hf: Settings, task: Task) -> ModelConfig:
     # The first files, of which those of the tiny models are, give neither.
     fields = read_encoder(hf, norm_eps=1e-12, n_token_types=2)
+    need_token_types(hf, fields)
     dropout = hf.get("classifier_dropout", fields["residual_dropout"])
     return ModelConfig(**fields, **read_head(task, "tanh", dropout, fields["activation"]))
 

@@ -44,12 +44,14 @@ WORDS = {
     "tie_embeddings": "tie_word_embeddings",
     "init_std": "initializer_range",
 }
+# Of a head for questions; how positions were first filled, which the weights hold; an older tie_word_embeddings.
+UNUSED = ("qa_dropout", "sinusoidal_pos_embds", "tie_weights_")
 FIXED: dict[str, Any] = {"norm_eps": 1e-12, "residual_dropout_on_attn": False}  # in no file
 
 
 def config(hf: Settings, task: Task) -> ModelConfig:
-    hf.get("sinusoidal_pos_embds", False)  # how positions were first filled: the weights hold them either way
-    hf.get("qa_dropout", 0.1)  # of a head for questions
+    for key in UNUSED:
+        hf.get(key, None)
     fields = read_encoder(hf, WORDS) | FIXED
     return ModelConfig(**fields, **read_head(task, "relu", hf.get("seq_classif_dropout", 0.2), fields["activation"]))
 

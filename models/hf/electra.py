@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import ModelConfig, Task
-from .encoders import TRUNK, WORDS, read_encoder, read_head, write_encoder
+from .encoders import TRUNK, WORDS, need_token_types, read_encoder, read_head, write_encoder
 from .families import Head
 from .settings import Settings
 
@@ -36,6 +36,7 @@ def config(hf: Settings, task: Task) -> ModelConfig:
     for key in UNUSED:
         hf.get(key, None)
     fields = read_encoder(hf, ELECTRA_WORDS)
+    need_token_types(hf, fields)
     token = "gelu" if task == "masked_lm" else fields["activation"]  # the generator's does not follow hidden_act
     dropout = hf.get("classifier_dropout", fields["residual_dropout"])
     return ModelConfig(**fields, **read_head(task, "gelu", dropout, token, before=dropout))

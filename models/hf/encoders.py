@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import UserError
 from ..config import Activation, ModelConfig, Task
 from .settings import Settings, spelt
 
@@ -77,6 +78,12 @@ def read_encoder(hf: Settings, words: Mapping[str, str] = WORDS, **defaults: Any
     }
     fields["activation"] = hf.activation(words["activation"], defaults["activation"])
     return POST_NORM | fields | {"embed_dropout": fields["residual_dropout"]}
+
+
+def need_token_types(hf: Settings, fields: Mapping[str, Any]) -> None:
+    """Raises UserError where there are none: for transformers these models always have some."""
+    if fields["n_token_types"] < 1:
+        raise UserError(f"{hf.where}: {WORDS['n_token_types']}={fields['n_token_types']} must be at least 1")
 
 
 def read_head(

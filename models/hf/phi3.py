@@ -25,6 +25,7 @@ NAMES = {
     "model.layers.{}.mlp.down_proj": "core.layers.{}.ffn.f.down",
     "model.norm": "core.norm",
 }
+PAD = 32_000  # what the class has for padding where nothing is said
 LONGROPE = {"su": "longrope", "yarn": "longrope"}  # what the first files called it
 
 __all__ = ["HEADS", "MODEL_TYPES", "NAMES", "PREFIX", "config", "to_hf"]
@@ -46,4 +47,6 @@ def to_hf(config: ModelConfig) -> dict[str, Any]:
     hf = write_llama(config) | {"model_type": "phi3", "sliding_window": config.window}
     if config.head_dim * config.n_heads == config.d_model:
         del hf["head_dim"]  # not a setting of the class
+    if config.vocab_size <= PAD:
+        hf["pad_token_id"] = None  # the class would take one that is no row of the embedding
     return {"original_max_position_embeddings": config.max_seq_len} | hf | {"resid_pdrop": config.residual_dropout}

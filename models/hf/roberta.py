@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import ModelConfig, Task
-from .encoders import TRUNK, read_encoder, read_head, write_encoder
+from .encoders import TRUNK, need_token_types, read_encoder, read_head, write_encoder
 from .families import Head
 from .settings import Settings
 
@@ -29,6 +29,7 @@ EXTRAS = {"RobertaModel": ("roberta.pooler.dense",)}
 
 def config(hf: Settings, task: Task) -> ModelConfig:
     fields = read_encoder(hf)
+    need_token_types(hf, fields)
     pad = hf.get("pad_token_id", 1)
     fields |= {"pad_token_id": pad, "position_offset": pad + 1}  # padding has the row of its own id, text those after
     fields["max_seq_len"] -= pad + 1
