@@ -114,6 +114,7 @@ CASES: dict[str, Case] = {
     "mistral-bare": bare("mistral", "Mistral", LLAMA | dict(sliding_window=5)),
     "qwen2": causal("qwen2", "Qwen2", QWEN2),
     "qwen2-untied": causal("qwen2", "Qwen2", QWEN2 | dict(tie_word_embeddings=False)),
+    "qwen2-window": causal("qwen2", "Qwen2", QWEN2 | dict(use_sliding_window=True)),
     "qwen2-classifier": classifier("qwen2", "Qwen2", QWEN2),
     "qwen2-bare": bare("qwen2", "Qwen2", QWEN2),
     "qwen3": causal("qwen3", "Qwen3", QWEN3),

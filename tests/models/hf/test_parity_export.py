@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import torch
 import transformers
 from groundup.models import load_pretrained, save_pretrained
-from parity import Pair, make_batch, make_pair, their_output
+from parity import Difference, Pair, make_batch, make_pair, their_output
 from parity_cases import CASES
 from safetensors.torch import load_file
 
@@ -60,6 +62,27 @@ def test_loaded_saved_and_loaded_by_transformers(name: str, pair: Callable[[str]
     before, after = (json.loads((path / "config.json").read_text(encoding="utf-8")) for path in (folder, tmp_path))
     for key in ("architectures", "model_type", "vocab_size", "tie_word_embeddings"):
         assert after.get(key) == before.get(key), key
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("bert-bare", "roberta-bare")])  # their poolers
+def test_built_here_and_loaded_by_transformers(name: str, pair: Callable[[str], Pair], tmp_path: Path) -> None:
+    """A model that came from nowhere: its family is found, and config.json written from what it is alone."""
+    ours = copy.deepcopy(pair(name).ours)
+    ours.origin = None
+    save_pretrained(ours, tmp_path)
+    hf = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    theirs = load_theirs(hf["architectures"][0], tmp_path)
+    case = dataclasses.replace(pair(name).case, architecture=hf["architectures"][0])
+    for padding in ("none", "right"):
+        their_arguments, our_arguments, real = make_batch(case, padding)
+        if case.task == "classification":  # their classifiers look for the last token by the id of padding
+            theirs.config.pad_token_id = case.settings.get("pad_token_id", 0)
+        with torch.no_grad():
+            found, expected = ours(**our_arguments), their_output(theirs, their_arguments)
+        error, scale = Difference.of(
+            *((found, expected) if case.task == "classification" else (found[real], expected[real]))
+        )
+        assert error <= 1e-5 * max(1.0, scale)
 
 
 @pytest.mark.parametrize("name", TIED_BF16)

@@ -6,6 +6,7 @@ Each is written out by hand, in the words of the file on the hub with tiny sizes
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -16,9 +17,11 @@ import pytest
 import torch
 import transformers
 from groundup.errors import UserError
-from groundup.models import load_pretrained
+from groundup.models import load_pretrained, save_pretrained
+from groundup.models.hf.families import model_config
 from parity import Difference, Pair, make_batch, their_output
 from parity_cases import V
+from safetensors.torch import save_file
 
 HALF = dict(torch_dtype="float32", transformers_version="4.38.2", use_cache=True)
 SIZES = dict(hidden_size=32, intermediate_size=72, max_position_embeddings=64, num_attention_heads=4)
@@ -167,10 +170,13 @@ def with_config(pair: Pair, folder: Path, config: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_as_published(name: str, pair: Callable[[str], Pair], tmp_path: Path) -> None:
+def test_as_published(
+    name: str, pair: Callable[[str], Pair], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     case = pair(name).case
     folder = with_config(pair(name), tmp_path, FILES[name])
     ours = load_pretrained(folder, dtype="fp32")
+    assert "note:" not in capsys.readouterr().err  # nothing in it is unknown to us
     architecture: Any = getattr(transformers, case.architecture)
     theirs = architecture.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     for padding in ("none", "right"):
@@ -189,21 +195,52 @@ def test_every_family_is_here() -> None:
     assert {CASES[name].family for name in FILES} == {case.family for case in CASES.values()}
 
 
-def test_gemma3_inside_a_model_that_sees(pair: Callable[[str], Pair], tmp_path: Path) -> None:
-    """4b and larger: text_config, and language_model beside a vision tower, named as by each version."""
+SEES = {  # how the modules of a model that also sees are named: by transformers 5, and in the files on the hub
+    "five": {},
+    "four": {"model.language_model.": "language_model.model.", "model.vision_tower.": "vision_tower."}
+    | {"model.multi_modal_projector.": "multi_modal_projector."},
+}
+
+
+@pytest.mark.parametrize("version", SEES)
+def test_gemma3_inside_a_model_that_sees(version: str, pair: Callable[[str], Pair], tmp_path: Path) -> None:
+    """4b and larger: its text_config and language_model are read, named as each version does, and saved alone."""
     text = pair("gemma3").case.settings | dict(model_type="gemma3_text")
     vision = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=20, image_size=28)
     vision |= dict(patch_size=14, model_type="siglip_vision_model")
     config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=1)
     torch.manual_seed(0)
     theirs: Any = transformers.Gemma3ForConditionalGeneration(config).eval()
-    theirs.save_pretrained(tmp_path / "five")
+    theirs.save_pretrained(tmp_path)
+    tensors = {f"model.{k}" if not k.startswith("model.") else k: v for k, v in theirs.model.state_dict().items()}
+    for ours, other in SEES[version].items():
+        tensors = {key.replace(ours, other): tensor for key, tensor in tensors.items()}
+    assert sum("vision" in key for key in tensors) > 10
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
     ids = torch.randint(3, V, (2, 19))
-    expected = theirs(input_ids=ids).logits
-    ours = load_pretrained(tmp_path / "five", task="causal_lm")
+    with torch.no_grad():
+        expected = theirs(input_ids=ids).logits
+    ours = load_pretrained(tmp_path)
     error, scale = Difference.of(ours(ids), expected)
     assert error <= 1e-5 * max(1.0, scale)
     assert ours.config == pair("gemma3").ours.config
+
+    save_pretrained(ours, tmp_path / "alone")
+    alone, info = transformers.Gemma3ForCausalLM.from_pretrained(tmp_path / "alone", output_loading_info=True)
+    assert not any(info[misses] for misses in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    with torch.no_grad():
+        assert Difference.of(alone.eval()(input_ids=ids).logits, expected).error <= 1e-5 * max(1.0, scale)
+
+
+def test_what_gemma3_4b_leaves_out() -> None:
+    """Its file gives six settings of text; all others are defaults, which here are as published."""
+    text = dict(hidden_size=2560, intermediate_size=10240, model_type="gemma3_text", num_hidden_layers=34)
+    text |= dict(rope_scaling=dict(factor=8.0, rope_type="linear"), sliding_window=1024)
+    theirs = transformers.Gemma3Config(text_config=copy.deepcopy(text)).text_config.to_dict()
+    whole = dict(architectures=["Gemma3ForConditionalGeneration"], model_type="gemma3", text_config=text)
+    ours = model_config(whole)
+    assert ours == model_config(theirs | dict(architectures=["Gemma3ForCausalLM"]))
+    assert (ours.head_dim, ours.n_kv_heads, ours.window) == (256, 4, 1024)
 
 
 REFUSED = [
