@@ -30,6 +30,7 @@ HEADS = heads("GPTNeoX", output="embed_out")
 
 def config(hf: Settings, task: Task) -> ModelConfig:
     hf.get("classifier_dropout", None)  # of a head that labels tokens
+    hf.get("is_decoder", False)  # it is one either way
     parameters = rope_parameters(hf)
     fraction = hf.agreed("rotary_pct", hf.get("rotary_pct", None), hf.get("partial_rotary_factor", None))
     if "partial_rotary_factor" not in parameters and fraction is None:
