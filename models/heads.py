@@ -68,12 +68,17 @@ class ReplacedTokenHead(nn.Module):
 
 
 class ClassificationHead(nn.Module):
-    """out( dropout( act( dense(x_t) ) ) ) of one token t; without an activation there is no dense layer and no bias."""
+    """out( dropout( act( dense(x_t) ) ) ) of one token t; without an activation there is no dense layer and no bias.
+
+    With a `pad_id`, t goes by the ids instead of the mask, as in transformers' decoders: the last one that is not it.
+    Where padding is masked and nothing else has that id, both are the same.
+    """
 
     def __init__(self, config: ModelConfig, num_labels: int) -> None:
         super().__init__()
         name = config.classifier_activation
         self.pooling = config.classifier_pooling
+        self.pad_id: int | None = None
         self.activation = ACTIVATIONS[name] if name else None
         self.dense = nn.Linear(config.d_model, config.d_model) if name else None
         self.dropout = Dropout(config, "classifier_dropout")

@@ -62,7 +62,8 @@ class Model(nn.Module):
         """
         hidden = self.hidden_states(input_ids, attention_mask, token_type_ids, position_ids, segment_ids, cache)
         if isinstance(self.head, ClassificationHead):
-            return self.head(hidden, attention_mask)
+            pad_id = self.head.pad_id
+            return self.head(hidden, attention_mask if pad_id is None else input_ids != pad_id)
         return self.head(hidden)
 
     def hidden_states(

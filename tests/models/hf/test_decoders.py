@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 from groundup.errors import UserError
-from groundup.models import ModelConfig, RopeConfig, RopeScaling
+from groundup.models import ModelConfig, RopeConfig, RopeScaling, load_pretrained
 from groundup.models.hf.families import DECODERS, family, interpret, model_config, task_of
 from groundup.models.hf.settings import HARMLESS, Settings
 
@@ -232,6 +234,21 @@ def test_gemma3_inside_a_model_that_sees() -> None:
     theirs = transformers.Gemma3Config(**hf).text_config
     assert theirs.layer_types == [f"{'full' if i % 6 == 5 else 'sliding'}_attention" for i in range(34)]
     assert [config.layer_kind(i) for i in (4, 5, 6, 11, 33)] == ["local", "global", "local", "global", "local"]
+
+
+def test_pooled_by_id_as_transformers_does(tmp_path: Path) -> None:
+    """Their classifiers go by the id of padding, ours by the mask, or by the id if told."""
+    hf = transformers.LlamaConfig(**LLAMA, num_labels=3, pad_token_id=7)
+    theirs = transformers.LlamaForSequenceClassification(hf).eval()
+    with torch.no_grad():
+        theirs.score.weight.normal_()
+    theirs.save_pretrained(tmp_path)
+    ours: Any = load_pretrained(tmp_path)
+    ids = torch.tensor([[5, 6, 7, 8, 7], [7, 7, 5, 6, 4], [5, 6, 4, 7, 7], [7, 7, 7, 7, 7]])  # padded, or ending in 7
+    expected = theirs(ids, attention_mask=torch.ones_like(ids)).logits
+    assert (ours(ids) - expected).abs().max() > 0.01
+    ours.head.pad_id = 7
+    assert (ours(ids) - expected).abs().max() < 1e-5
 
 
 def test_the_task_of_a_class() -> None:
