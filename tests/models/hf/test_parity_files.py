@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -225,3 +226,22 @@ def test_bert_as_google_publishes_it(pair: Callable[[str], Pair], tmp_path: Path
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({key: config[key] for key in kept}), encoding="utf-8")
     assert_same_model(load_pretrained(folder), pair("bert-pretraining").ours)
+
+
+BARE = [name for name, case in CASES.items() if case.task == "encoder"]
+
+
+@pytest.mark.parametrize("name", [*BARE, "bert-pretraining", "electra-discriminator"])
+def test_a_new_classifier(name: str, pair: Callable[[str], Pair], tmp_path: Path) -> None:
+    """What is new in it is what transformers finds missing: BERT's pooler was trained, DeBERTa's is not there."""
+    classifier = CASES[CASES[name].family.replace("_v2", "") + "-classifier"].architecture
+    architecture: Any = getattr(transformers, classifier)
+    theirs, info = architecture.from_pretrained(pair(name).folder, num_labels=4, output_loading_info=True)
+    theirs.save_pretrained(tmp_path)
+    whole = dict(load_pretrained(tmp_path).named_parameters())
+    ours = load_pretrained(pair(name).folder, task="classification", num_labels=4)
+    new = [key for key, mine in ours.named_parameters() if not torch.equal(mine, whole[key])]
+    assert all(key.startswith("head.") for key in new)
+    assert len(new) == sum(key.endswith("weight") for key in info["missing_keys"])  # new biases are 0 in both
+    for key in new:
+        assert 0.5 < ours.get_parameter(key).std() / whole[key].std() < 2

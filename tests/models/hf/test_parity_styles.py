@@ -255,6 +255,8 @@ REFUSED = [
     ("bert", {"is_decoder": True}),
     ("bert", {"add_cross_attention": True}),
     ("bert", {"hidden_act": "swishy"}),
+    ("bert", {"type_vocab_size": 0}),
+    ("distilbert", {"activation": "quick_gelu"}),
     ("roberta", {"position_embedding_type": "relative_key_query"}),
     ("electra-discriminator", {"is_decoder": True}),
     ("deberta-classifier", {"conv_kernel_size": 3}),
@@ -264,6 +266,8 @@ REFUSED = [
     ("deberta-classifier", {"norm_rel_ebd": "none"}),
     ("deberta-classifier", {"relative_attention": False}),
     ("deberta-classifier", {"embedding_size": 16}),
+    ("deberta-classifier", {"pooler_hidden_size": 16}),
+    ("deberta-classifier", {"attention_head_size": 16}),
 ]
 
 
@@ -287,7 +291,14 @@ NEEDED = [
     ("phi3", "num_hidden_layers"),
     ("gemma2", "query_pre_attn_scalar"),
     ("bert", "hidden_size"),
+    ("roberta", "layer_norm_eps"),
+    ("roberta", "type_vocab_size"),
+    ("distilbert", "dim"),
+    ("electra-discriminator", "embedding_size"),
+    ("electra-discriminator", "layer_norm_eps"),
     ("deberta-classifier", "position_buckets"),
+    ("deberta-classifier", "position_biased_input"),
+    ("deberta-classifier", "pos_att_type"),
     ("deberta-classifier", "share_att_key"),
 ]
 
