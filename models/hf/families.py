@@ -28,7 +28,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-DECODERS = ("gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3")
+DECODERS = ("gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "starcoder2")
 ENCODERS = ("bert", "roberta", "distilbert", "electra", "deberta_v2")
 FAMILIES = DECODERS + ENCODERS
 

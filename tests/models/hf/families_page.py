@@ -25,6 +25,7 @@ CHECKPOINTS = {
     "phi3": "Phi-3 (4k, 128k)",
     "gemma2": "Gemma 2",
     "gemma3": "Gemma 3 (text)",
+    "starcoder2": "StarCoder2",
     "bert": "BERT, MiniLM",
     "roberta": "RoBERTa, DistilRoBERTa",
     "distilbert": "DistilBERT",

@@ -59,6 +59,9 @@ GEMMA3 = GEMMA | dict(rope_parameters=GEMMA3_ROPE, num_hidden_layers=4)
 GEMMA3 |= dict(layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"])
 GEMMA3_1B = GEMMA | dict(num_hidden_layers=7)  # five local layers to a global one, a theta each: all by default
 
+STARCODER2 = SIZES | TIED | dict(num_key_value_heads=2, norm_epsilon=1e-5, use_bias=True, sliding_window=5)
+STARCODER2 |= dict(attention_dropout=0.15, embedding_dropout=0.1, residual_dropout=0.2)
+
 BERT = SIZES | dict(type_vocab_size=2, layer_norm_eps=1e-12, hidden_dropout_prob=0.1, classifier_dropout=0.2)
 BERT |= dict(attention_probs_dropout_prob=0.15)
 ROBERTA = BERT | dict(type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1, max_position_embeddings=66)
@@ -133,6 +136,9 @@ CASES: dict[str, Case] = {
     "gemma3-1b": causal("gemma3", "Gemma3", GEMMA3_1B),
     "gemma3-classifier": classifier("gemma3", "Gemma3Text", GEMMA3),
     "gemma3-bare": bare("gemma3", "Gemma3Text", GEMMA3),
+    "starcoder2": causal("starcoder2", "Starcoder2", STARCODER2),
+    "starcoder2-classifier": classifier("starcoder2", "Starcoder2", STARCODER2 | dict(use_bias=False)),
+    "starcoder2-bare": bare("starcoder2", "Starcoder2", STARCODER2),
     "bert": masked("bert", "Bert", BERT),
     "bert-untied": masked("bert", "Bert", BERT | dict(tie_word_embeddings=False)),
     "bert-pretraining": Case("bert", "BertForPreTraining", BERT, "masked_lm"),

@@ -28,7 +28,10 @@ PHI3 = LLAMA | dict(model_type="phi3", sliding_window=5)
 GEMMA2 = LLAMA | dict(model_type="gemma2", sliding_window=5, head_dim=16, query_pre_attn_scalar=24)
 GEMMA2 |= dict(attn_logit_softcapping=50.0, final_logit_softcapping=30.0, hidden_activation="gelu_pytorch_tanh")
 GEMMA3 = GEMMA2 | dict(model_type="gemma3_text", attn_logit_softcapping=None, num_hidden_layers=7)
-FILES = {hf["model_type"]: hf for hf in (GPT2, NEOX, OPT, LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GEMMA2, GEMMA3)}
+STARCODER2 = SIZES | dict(model_type="starcoder2", norm_epsilon=1e-5, hidden_act="gelu_pytorch_tanh", use_bias=True)
+STARCODER2 |= dict(num_key_value_heads=2, sliding_window=None, rope_theta=50)
+EVERY = (GPT2, NEOX, OPT, LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GEMMA2, GEMMA3, STARCODER2)
+FILES = {hf["model_type"]: hf for hf in EVERY}
 
 
 def read(hf: dict[str, Any], **changes: Any) -> ModelConfig:
@@ -60,6 +63,7 @@ NEEDED = {
     "qwen3": ("rope_theta", "head_dim"),
     "phi3": ("rope_theta", "sliding_window"),
     "gemma2": ("head_dim", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping", "rope_theta"),
+    "starcoder2": ("use_bias", "sliding_window", "num_key_value_heads", "norm_epsilon", "rope_theta"),
     "gemma3_text": ("head_dim", "query_pre_attn_scalar", "final_logit_softcapping", "sliding_window"),
 }
 
@@ -86,6 +90,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("phi3", dict(attention_bias=True)),
     ("phi3", dict(embd_pdrop=0.1)),
     ("gemma2", dict(use_bidirectional_attention=True)),
+    ("starcoder2", dict(mlp_type="gated")),
+    ("starcoder2", dict(norm_type="rms_norm")),
     ("gemma3_text", dict(use_bidirectional_attention=True)),
     ("gemma3_text", dict(attn_logit_softcapping=50.0)),
 ]
@@ -114,7 +120,7 @@ def test_dropout_of_a_checkpoint_is_its_own() -> None:
 
 def test_tied_or_not_where_the_file_does_not_say() -> None:
     tied = {kind for kind, hf in FILES.items() if read(hf).tie_embeddings}
-    assert tied == {"gpt2", "opt", "gemma2", "gemma3_text"}
+    assert tied == {"gpt2", "opt", "gemma2", "gemma3_text", "starcoder2"}
     for hf in FILES.values():
         assert [read(hf, tie_word_embeddings=tied).tie_embeddings for tied in (True, False)] == [True, False]
 

@@ -37,6 +37,8 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("phi3", LLAMA | dict(residual_dropout=0.2, window=5, layer_pattern=("local",), rope=RopeConfig(5.0, 0.7))),
     ("phi3", LLAMA | dict(rope=RopeConfig(scaling=LONGROPE))),
     ("phi3", LLAMA | dict(rope=RopeConfig(scaling=dataclasses.replace(LONGROPE, attention_factor=1.5, factor=3.0)))),
+    ("starcoder2", GPT2 | DROPOUT | dict(positions="rope", n_kv_heads=2, embed_dropout=0.3)),
+    ("starcoder2", SIZES | dict(positions="rope", window=5, layer_pattern=("local",), tie_embeddings=False)),
     ("gemma2", GEMMA | dict(attn_softcap=3.0, logit_softcap=2.0)),
     ("gemma3", GEMMA | dict(qk_norm=True, rope_local=RopeConfig(50.0), rope=RopeConfig(5.0, 1.0))),
 ]

@@ -16,7 +16,7 @@ from torch import Tensor
 NEW = 64
 PROMPTS = (13, 6, 9)  # real tokens of each row
 NAMES = ["gpt2", "gpt_neox", "gpt_neox-sequential", "opt", "llama", "llama-scaled", "llama-biased", "mistral", "qwen2"]
-NAMES += ["qwen3", "phi3", "phi3-partial", "phi3-longrope", "gemma2", "gemma3"]
+NAMES += ["qwen3", "phi3", "phi3-partial", "phi3-longrope", "gemma2", "gemma3", "starcoder2"]
 
 
 def longer(case: Case) -> Case:

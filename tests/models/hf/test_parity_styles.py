@@ -126,6 +126,11 @@ FILES: dict[str, dict[str, Any]] = {
     | dict(hidden_activation="gelu_pytorch_tanh", attention_bias=False, cache_implementation="hybrid", pad_token_id=0)
     | dict(rope_local_base_freq=10000, rope_theta=1000000, sliding_window_pattern=6, num_hidden_layers=7)
     | dict(tie_word_embeddings=True),
+    "starcoder2": SIZES
+    | dict(model_type="starcoder2", architectures=["Starcoder2ForCausalLM"], num_key_value_heads=2, rope_theta=10000.0)
+    | dict(hidden_act="gelu_pytorch_tanh", mlp_type="default", norm_type="layer_norm", norm_epsilon=1e-05)
+    | dict(attention_dropout=0.15, embedding_dropout=0.1, residual_dropout=0.2, sliding_window=5, use_bias=True)
+    | dict(bos_token_id=0, eos_token_id=0, initializer_range=0.018042, torch_dtype="bfloat16", pad_token_id=0),
     "bert": BERT | dict(position_embedding_type="absolute", gradient_checkpointing=False, classifier_dropout=0.2),
     "roberta": BERT
     | dict(model_type="roberta", architectures=["RobertaForMaskedLM"], layer_norm_eps=1e-05, pad_token_id=1)
