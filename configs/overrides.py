@@ -18,6 +18,7 @@ from .schema_run import FIELDS, OPTIONAL, SECTIONS, Path
 from .unknown import hint
 
 PLACE = "the command line"
+SHORT = (("model",), ("dataset",))  # sections that stand for one of their keys
 
 
 def parse_overrides(words: list[str]) -> Layer:
@@ -55,7 +56,10 @@ def parse_overrides(words: list[str]) -> Layer:
 def _merged(settings: list[tuple[str, Any]]) -> Layer:
     raw: dict[str, Any] = {}
     for name, value in settings:
-        _put(raw, tuple(name.split(".")), value, name)
+        written = tuple(name.split("."))
+        if written in SHORT and not is_mapping(value):  # `model=gpt2 model.tokenizer=...`: a section has room for both
+            written = canonical_path(written)
+        _put(raw, written, value, name)
     return canonical(raw, lambda path: PLACE)
 
 

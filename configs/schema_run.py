@@ -40,6 +40,10 @@ class RunConfig(Strict):
             other = ARCHITECTURE_KEYS if self.model.base_model else CHECKPOINT_KEYS
         for name in other:
             values["model"].pop(name, None)
+        if (
+            self.model.core_model_type == "hf_core"
+        ):  # what is null follows from the core, and may have no null of its own
+            values["model"] = {name: value for name, value in values["model"].items() if value is not None}
         del values["trainer"]["effective_batch_size"]  # follows from the batch size and the accumulation
         for name in ("fine_tuning", "models"):
             if values[name] is None:

@@ -31,16 +31,21 @@ def load_text_data(
     run: Any, tokenizer: Tokenizer, cache_dir: str | Path | None = None, progress: bool = True
 ) -> TextData:
     """The text a run's `dataset` section names, tokenised and split. Raises UserError for every kind of bad input."""
-    model = getattr(run, "model", None)
     fraction = getattr(run.dataset, "val_fraction", None)
     return load_text(
         corpus_of(run),
         tokenizer,
         val_fraction=VAL_FRACTION if fraction is None else fraction,
         cache_dir=cache_dir or cache_folder(run),
-        framed=bool(getattr(model, "base_model", None)) and getattr(model, "core_model_type", None) != "hf_core",
+        framed=is_framed(run),
         progress=progress,
     )
+
+
+def is_framed(run: Any) -> bool:
+    """Whether documents begin and end by the tokenizer's template: as a run's checkpoint saw them."""
+    model = getattr(run, "model", None)
+    return bool(getattr(model, "base_model", None)) and getattr(model, "core_model_type", None) != "hf_core"
 
 
 def load_text(

@@ -12,6 +12,7 @@ EXAMPLES = """\
 examples:
   python evaluate.py --model results/quickstart/2026-01-01_12-00-00
   python evaluate.py --model RUN/train/weights/step_00000500 --data my_text.txt --output numbers.json
+  python evaluate.py --model HF_DIR --tasks perplexity --data my_text.txt
 """
 
 
@@ -24,8 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--model", required=True, metavar="RUN_DIR", help="a run's folder, or one of its checkpoints")
-    parser.add_argument("--tasks", default="perplexity", help="comma-separated; available: perplexity")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="RUN_OR_HF_DIR",
+        help="a run's folder or one of its checkpoints; a directory with config.json, weights and tokenizer; "
+        "a name of `train.py --list-models`, or a hub id",
+    )
+    parser.add_argument(
+        "--tasks",
+        help="comma-separated; available: perplexity, masked_lm (default: perplexity, for encoders masked_lm)",
+    )
     parser.add_argument("--data", metavar="FILE_OR_DIR", help="text to measure on; default: what the run held out")
     parser.add_argument("--limit", type=int, metavar="N", help="no more than N batches")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="sequences in a batch (default 8)")
@@ -48,14 +58,15 @@ def _run(options: argparse.Namespace) -> int:
     require_device(device)
     results = evaluate(
         options.model,
-        [task.strip() for task in options.tasks.split(",") if task.strip()],
+        [task.strip() for task in (options.tasks or "").split(",") if task.strip()] or None,
         data=options.data,
         limit=options.limit,
         output=options.output,
         device=device,
         batch_size=options.batch_size,
     )
-    print(f"{results['model']} (step {results['step']:,}) on {results['data']}")
+    step = "" if results["step"] is None else f" (step {results['step']:,})"
+    print(f"{results['model']}{step} on {results['data']}")
     for task, numbers in results["tasks"].items():
         print(f"  {task}")
         for name, value in numbers.items():

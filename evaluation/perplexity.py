@@ -14,6 +14,13 @@ from ..trainers.heldout import heldout_loss
 from ..trainers.losses import chunk_tokens
 from ..trainers.precision import build_precision
 
+LONGEST = 2048  # tokens in a row where nothing is said: a model for 128 k would need that much memory
+
+
+def longest_row(model: Model, context: int | None) -> int:
+    """Tokens in a row: `context`, else what the model was built for, within LONGEST."""
+    return min(context or LONGEST, model.config.max_seq_len)
+
 
 def perplexity(
     model: Model, text: TokenStream, *, batch_size: int = 8, limit: int | None = None, context: int | None = None
@@ -24,7 +31,7 @@ def perplexity(
 
     Args:
         limit: no more than so many batches.
-        context: tokens in a row; default: all that the model was built for.
+        context: tokens in a row; default: all that the model was built for, but no more than 2,048.
 
     Returns:
         loss (nats a token), perplexity, bits_per_byte, tokens, seconds.
@@ -34,8 +41,7 @@ def perplexity(
     """
     if not model.config.causal:
         raise UserError("perplexity needs a causal model: a bidirectional one sees the token it should predict")
-    context = min(context or model.config.max_seq_len, model.config.max_seq_len)
-    rows = Sampler(text, batch_size, context, mode="sequential")
+    rows = Sampler(text, batch_size, longest_row(model, context), mode="sequential")
     count = rows.batches_per_epoch if limit is None else min(limit, rows.batches_per_epoch)
     device = next(model.parameters()).device
 

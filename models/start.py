@@ -50,7 +50,7 @@ def find_start(source: str | Path) -> Start:
         if checkpoint is not None:
             return _own(text, checkpoint)
         if (path / CONFIG).is_file():
-            return _described(_plain_name(path), path, _typed(path), str(path / CONFIG))
+            return _described(_plain_name(path), path.resolve(), _typed(path), str(path / CONFIG))
     from .hf.shapes import known_shape
     from .registry import lookup, not_found
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}: set GROUNDUP_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """checkpoint("gpt2"): the folder of a tiny model, made once; a test that changes it copies it before."""
+
+    @functools.cache
+    def make(name: str) -> Path:
+        from checkpoints import save_checkpoint
+
+        return save_checkpoint(name, tmp_path_factory.mktemp("checkpoints") / name)
+
+    return make
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

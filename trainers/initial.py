@@ -10,10 +10,13 @@ import torch
 from ..configs.architecture import architecture, task_of
 from ..configs.schema import RunConfig
 from ..errors import UserError, notice
+from ..models.hf.loader import heads_in, load_pretrained
 from ..models.model import Model, build_model
+from ..models.saved import load_saved
 from ..models.start import Start
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import build_tokenizer, cached_bpe, load_tokenizer
+from .load import files_of, has_tokenizer, tokenizer_of
 
 
 def initial_tokenizer(run: RunConfig, start: Start | None) -> Tokenizer:
@@ -33,7 +36,7 @@ def initial_tokenizer(run: RunConfig, start: Start | None) -> Tokenizer:
     elif run.model.init == "random":
         tokenizer = _at_hand(start) or _stand_in(run, start)
     else:
-        tokenizer = _own(start)
+        tokenizer = tokenizer_of(start)
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(
             f"the tokenizer {tokenizer.name} has {tokenizer.vocab_size:,} ids, and {start.name} has rows for "
@@ -72,35 +75,14 @@ def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
 # --- tokenizers --------------------------------------------------------------------------------------------------
 
 
-def _own(start: Start) -> Tokenizer:
-    """The tokenizer that lies with the checkpoint."""
-    if start.own:
-        from .load import run_tokenizer
-
-        return run_tokenizer(Path(start.place))
-    try:
-        return load_tokenizer(_folder(start))
-    except UserError as error:
-        if "no tokenizer" not in str(error):
-            raise
-        raise UserError(f"{error}; name the tokenizer of {start.name} in model.tokenizer") from None
-
-
 def _at_hand(start: Start) -> Tokenizer | None:
     """The tokenizer in a checkpoint's folder, or one fetched before; None where it is not on this machine."""
     if start.own:
-        return _own(start)
+        return tokenizer_of(start)
     from ..tokenizers.hub import cached_tokenizer
 
     folder = start.place if isinstance(start.place, Path) else cached_tokenizer(start.place)
-    if folder is None:
-        return None
-    try:
-        return load_tokenizer(folder)
-    except UserError as error:
-        if "no tokenizer" not in str(error):
-            raise
-        return None
+    return load_tokenizer(folder) if folder is not None and has_tokenizer(folder) else None
 
 
 def _stand_in(run: RunConfig, start: Start) -> Tokenizer:
@@ -127,24 +109,11 @@ def _stand_in(run: RunConfig, start: Start) -> Tokenizer:
 # --- weights -----------------------------------------------------------------------------------------------------
 
 
-def _folder(start: Start) -> Path:
-    """Where the files of a checkpoint lie, fetched if it is one of the hub."""
-    if isinstance(start.place, Path):
-        return start.place
-    from ..models.hf.hub import fetch_checkpoint
-
-    return fetch_checkpoint(start.place)
-
-
 def _pretrained(start: Start, device: torch.device, seed: int) -> Model:
     """The checkpoint's model for language modelling; an encoder without a masked-LM head gets a new one."""
     if start.own:
-        from ..models.saved import load_saved
-
         return load_saved(Path(start.place), dtype=torch.float32, device=device)
-    from ..models.hf.loader import heads_in, load_pretrained
-
-    folder = _folder(start)
+    folder = files_of(start)
     if start.task == "causal_lm" or start.task in heads_in(folder):
         return load_pretrained(folder, start.task, dtype="fp32", device=device)
     notice(f"{start.name} has no masked-LM head: a new one is drawn, and learns with the rest")
@@ -166,9 +135,5 @@ def _take_core(model: Model, start: Start) -> None:
 
 def _bare(start: Start) -> Model:
     if start.own:
-        from ..models.saved import load_saved
-
         return load_saved(Path(start.place), dtype=torch.float32)
-    from ..models.hf.loader import load_pretrained
-
-    return load_pretrained(_folder(start), "encoder", dtype="fp32")
+    return load_pretrained(files_of(start), "encoder", dtype="fp32")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError
+from ..hub import VOCABULARIES
+from ..models.hf.hub import fetch_checkpoint
+from ..models.hf.loader import heads_in, load_pretrained
 from ..models.model import Model
 from ..models.saved import beside, load_saved, read_state
-from ..models.start import own_checkpoint
+from ..models.start import Start, own_checkpoint
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
 
@@ -34,6 +37,41 @@ def load_run(source: str | Path, device: str = "cpu") -> tuple[Model, Tokenizer]
     """
     checkpoint = find_checkpoint(source)
     return load_saved(checkpoint, device=device), run_tokenizer(checkpoint)
+
+
+def load_start(start: Start, device: str = "cpu") -> tuple[Model, Tokenizer]:
+    """The model, in eval mode and fp32, and the tokenizer of a run or of a checkpoint of Hugging Face.
+
+    Raises:
+        UserError: a file is missing or damaged, or an encoder has no masked-LM head.
+    """
+    if start.own:
+        return load_run(start.place, device)
+    folder = files_of(start)
+    if start.task == "masked_lm" and start.task not in heads_in(folder):
+        raise UserError(f"{start.name} has no masked-LM head: there is nothing to measure before it is trained")
+    return load_pretrained(folder, start.task, dtype="fp32", device=device), tokenizer_of(start)
+
+
+def files_of(start: Start) -> Path:
+    """Where the files of a checkpoint lie, fetched if it is one of the hub."""
+    return start.place if isinstance(start.place, Path) else fetch_checkpoint(start.place)
+
+
+def tokenizer_of(start: Start) -> Tokenizer:
+    """The tokenizer that lies with a checkpoint. Raises UserError, saying how to name another, where there is none."""
+    if start.own:
+        return run_tokenizer(Path(start.place))
+    folder = files_of(start)
+    if not has_tokenizer(folder):
+        kinds = ", ".join(" + ".join(group) for group in VOCABULARIES)
+        raise UserError(f"{folder}: no tokenizer in it ({kinds}): name the one of {start.name} in model.tokenizer")
+    return load_tokenizer(folder)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a checkpoint's folder holds the files of a tokenizer."""
+    return any(all((folder / name).is_file() for name in group) for group in VOCABULARIES)
 
 
 def run_tokenizer(checkpoint: Path) -> Tokenizer:

@@ -140,3 +140,17 @@ def test_a_wrong_type_says_where(load: Load):
         UserError, match=r"^trainer.batch_size \(the command line\): expected a whole number, got 'x'\.$"
     ):
         load({}, "--trainer.batch_size", "x")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_short_form_leaves_room_for_the_rest_of_its_section(order: int):
+    words = ["model=gpt2", "--model.tokenizer=here", "dataset=text.txt", "dataset.val_fraction=0.1"][::order]
+    layer = parse_overrides(words)
+    assert layer.values == {
+        ("model", "base_model"): "gpt2",
+        ("model", "tokenizer"): "here",
+        ("dataset", "name"): "text.txt",
+        ("dataset", "val_fraction"): 0.1,
+    }
+    with pytest.raises(UserError, match="given twice on the command line"):
+        parse_overrides(["model=gpt2", "model.base_model=bert"])

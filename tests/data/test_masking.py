@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from groundup.data.masking import mask_inputs
+from groundup.data.masking import mask_inputs, mask_tokens
 from groundup.data.sampling import IGNORE, Batch
 from groundup.errors import UserError
 
@@ -86,3 +86,90 @@ def test_settings_it_cannot_honour() -> None:
     for ratio in (0.0, 1.0, 15):
         with pytest.raises(UserError, match=r"trainer\.mask_ratio is"):
             mask_inputs(packed(), ratio, MASK, seed=0, index=0)
+
+
+# --- the token itself is the target: masked language modelling
+
+VOCABULARY = 500
+SPECIAL = (0, 1, 2)
+
+
+def masked_lm(batch: Batch, ratio: float = 0.15, seed: int = 1, index: int = 2) -> Batch:
+    return mask_tokens(batch, ratio, MASK, VOCABULARY, SPECIAL, seed=seed, index=index)
+
+
+def test_a_target_is_the_token_that_stood_there() -> None:
+    batch = packed(B=40)
+    masked = masked_lm(batch)
+    chosen = masked.labels != IGNORE
+    assert (masked.labels[chosen] == batch.input_ids[chosen]).all()
+    assert (masked.input_ids[~chosen] == batch.input_ids[~chosen]).all()
+    assert masked.segment_ids is batch.segment_ids
+
+
+def test_eight_in_ten_are_masked_one_is_random_and_one_is_left() -> None:
+    batch = packed(B=900, T=210)
+    masked = masked_lm(batch)
+    can = sum(int((batch.input_ids != special).sum()) for special in SPECIAL) - 2 * batch.input_ids.numel()
+    chosen = masked.labels != IGNORE
+    n = int(chosen.sum())
+    assert n / can == pytest.approx(0.15, abs=4 * (0.15 * 0.85 / can) ** 0.5)
+    now, was = masked.input_ids[chosen], masked.labels[chosen]
+    for share, expected in (
+        ((now == MASK).float().mean(), 0.8),
+        (((now != MASK) & (now != was)).float().mean(), 0.1 * (1 - 1 / VOCABULARY)),
+        ((now == was).float().mean(), 0.1 * (1 + 1 / VOCABULARY)),
+    ):
+        assert share.item() == pytest.approx(expected, abs=4 * (expected * (1 - expected) / n) ** 0.5)
+    random = now[(now != MASK) & (now != was)]
+    assert (int(random.min()), int(random.max())) == (0, VOCABULARY - 1)
+    assert len(random.unique()) > 0.95 * VOCABULARY
+
+
+def test_special_tokens_and_padding_are_never_chosen() -> None:
+    batch = packed(B=64)
+    labels = batch.labels.clone()
+    labels[:, 20:] = IGNORE  # what follows position 20, itself the last target, is padding
+    inputs = batch.input_ids.clone()
+    inputs[:, 5] = SPECIAL[1]
+    masked = masked_lm(Batch(inputs, labels, batch.segment_ids), ratio=0.9)
+    chosen = masked.labels != IGNORE
+    assert not chosen[:, 21:].any()
+    assert not chosen[:, 5].any()
+    assert chosen[:, :5].any()
+    assert chosen[:, 20].any() or (labels[:, 19] == IGNORE).all()
+
+
+def test_the_last_token_of_a_document_may_be_guessed() -> None:
+    """It predicts nothing in the sampler's labels, and is text all the same."""
+    masked = masked_lm(packed(B=64), ratio=0.9)
+    assert (masked.labels[:, 6::7] != IGNORE).float().mean() > 0.8
+
+
+def test_masked_lm_is_a_function_of_seed_and_index() -> None:
+    batch = packed()
+
+    def ids(seed: int, index: int) -> list[list[int]]:
+        return masked_lm(batch, 0.3, seed, index).input_ids.tolist()
+
+    assert ids(1, 2) == ids(1, 2)
+    assert len({str(ids(seed, index)) for seed in range(3) for index in range(3)}) == 9
+    assert ids(-1, 0) == ids(2**64 - 1, 0)
+
+
+def test_every_batch_of_text_has_a_target_to_guess() -> None:
+    batch = packed(B=1, T=8)
+    for index in range(20):
+        assert (masked_lm(batch, 0.001, 0, index).labels != IGNORE).sum() == 1
+    padding = Batch(batch.input_ids, torch.full_like(batch.labels, IGNORE), batch.segment_ids)
+    masked = masked_lm(padding, 0.5)
+    assert (masked.input_ids == padding.input_ids).all()
+    assert (masked.labels == IGNORE).all()
+
+
+def test_what_masked_lm_cannot_do() -> None:
+    with pytest.raises(UserError, match=r"loss_fn masked_lm .* has none: name another with model\.tokenizer"):
+        mask_tokens(packed(), 0.15, None, VOCABULARY, SPECIAL, seed=0, index=0)
+    for ratio in (0.0, 1.0):
+        with pytest.raises(UserError, match=r"trainer\.mask_ratio is"):
+            masked_lm(packed(), ratio)

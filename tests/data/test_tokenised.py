@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from groundup.data import tokenised
 from groundup.data.corpus import Corpus, Piece, open_corpus
-from groundup.data.tokenised import Damaged, id_dtype, open_tokens, tokenise
+from groundup.data.stream import TokenStream
+from groundup.data.tokenised import Damaged, document_frame, id_dtype, open_tokens, tokenise
 from groundup.errors import UserError
 from groundup.tokenizers.bpe import train_bpe
 from groundup.tokenizers.byte import ByteTokenizer
@@ -40,6 +41,53 @@ def test_the_file_holds_the_ids_of_every_document(made: Callable[..., Corpus], t
     about = json.loads((tokens.folder / "about.json").read_text())
     assert about["tokenizer_fingerprint"] == tokenizer.fingerprint
     assert {"tokens", "bytes", "documents", "dtype", "corpus_fingerprint"} < set(about)
+
+
+FRAMES = {  # what a family's template puts around a text -> (begin, end) of a document
+    "[CLS] $A [SEP]": (("[CLS]",), ("[SEP]",)),
+    "[CLS] $A": (("[CLS]",), ("[SEP]",)),  # Llama: nothing behind, so the end of text stands there
+    "[CLS] [CLS] $A [SEP] [SEP]": (("[CLS]", "[CLS]"), ("[SEP]", "[SEP]")),
+    "$A": ((), ("[SEP]",)),
+}
+
+
+def templated(folder: Path, template: str) -> Any:
+    """A tokenizer of a checkpoint's folder with that template; [SEP] ends its texts."""
+    from tokenizers import processors
+
+    inner = train_bpe(TEXTS, 280, simplify=False)._inner
+    inner.add_special_tokens(["[CLS]", "[SEP]"])
+    ids = [(name, inner.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    inner.post_processor = processors.TemplateProcessing(single=template, special_tokens=ids)
+    inner.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"cls_token": "[CLS]", "eos_token": "[SEP]"}))
+    return load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("template", FRAMES)
+def test_framed_documents_begin_and_end_by_the_tokenizers_template(
+    made: Callable[..., Corpus], tmp_path: Path, template: str
+) -> None:
+    tokenizer = templated(tmp_path, template)
+    begin, end = ([tokenizer._inner.token_to_id(name) for name in side] for side in FRAMES[template])
+    assert document_frame(tokenizer) == (tuple(begin), tuple(end))
+    tokens = tokenise(made(TEXTS), tokenizer, tmp_path, framed=True)
+    expected = [[*begin, *tokenizer.encode(text), *end] for text in TEXTS]
+    assert [tokens.ids[a:b].tolist() for a, b in zip(tokens.starts, tokens.starts[1:], strict=False)] == expected
+    plain = tokenise(made(TEXTS), tokenizer, tmp_path)
+    assert plain.ids.tolist() == [i for text in TEXTS for i in [*tokenizer.encode(text), tokenizer.eos_id]]
+    assert (tokens.folder == plain.folder) == (not begin)  # a file of its own only where it differs
+    # What a template puts in front is never a target, so it does not thin out the bytes a token stands for.
+    assert TokenStream(tokens).bytes_per_token == sum(tokens.n_bytes_of) / (len(tokens.ids) - len(begin) * len(TEXTS))
+
+
+def test_both_halves_of_a_document_that_is_cut_are_framed(made: Callable[..., Corpus], tmp_path: Path) -> None:
+    tokenizer = templated(tmp_path, "[CLS] $A [SEP]")
+    tokens = tokenise(made(["one two three four"]), tokenizer, tmp_path, cut_at=8, framed=True)
+    begin, end = document_frame(tokenizer)
+    assert tokens.n_documents == 2
+    for a, b in zip(tokens.starts, tokens.starts[1:], strict=False):
+        assert (tokens.ids[a], tokens.ids[b - 1]) == (begin[0], end[0])
 
 
 def test_a_tokenizer_without_end_token_gets_none(made: Callable[..., Corpus], tmp_path: Path) -> None:

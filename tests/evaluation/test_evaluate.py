@@ -89,7 +89,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_input_is_one_sentence(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="Did you mean 'perplexity'"):
         evaluate(run, ["perplexty"])
-    with pytest.raises(UserError, match="no checkpoint in it"):
+    with pytest.raises(UserError, match="holds neither a config.json nor a run.s checkpoint"):
         evaluate(tmp_path)
     assert main(["--model", str(tmp_path / "none"), "--device", "cpu"]) == 1
     assert capsys.readouterr().err.startswith("error: ")
