@@ -28,6 +28,7 @@ NAMES = {
 
 
 def config(hf: Settings, task: Task) -> ModelConfig:
+    hf.refuse_unless("rope_interleaved", False)
     bias = hf.get("attention_bias", False)
     # Llama 2's first files had no rope_theta.
     rope = read_rope(hf, rope_parameters(hf), hf.get("rope_theta", None), default_theta=10_000.0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from ...errors import UserError, nearest, notice
-from ..config import TASKS, Task
+from ..config import TASKS, ModelConfig, Task
 from ..model import Model
 from ..start import own_checkpoint
 from .families import FAMILIES, Family, Origin, family, family_of, interpret, own_settings, task_of
@@ -50,51 +51,89 @@ def load_pretrained(
         raise UserError(f"quantization={quantization!r} is not available yet: leave it out")
     if task is not None and task not in TASKS:
         raise UserError(f"task '{task}' is not known.{nearest(task, TASKS)}")
+    place, kind = _device(device), _dtype(dtype)
     directory = find_directory(source, revision)
-    if (checkpoint := own_checkpoint(directory)) is not None:
+    if (own := own_checkpoint(directory)) is not None:
         from ..saved import load_saved
 
         if num_labels is not None:
             raise UserError(f"num_labels={num_labels}: the model of a run has the head it was trained with")
-        return load_saved(checkpoint, task, _dtype(dtype), device)
-    where = str(directory / "config.json")
-    hf, weights = read_config(directory), Weights(directory)
-    if "model_type" not in hf:
-        hf["model_type"] = recognise(weights, where)
-    hf = own_settings(hf, where)
-    kind = family_of(hf, where)
-    if task is not None and task not in kind.HEADS:
-        raise UserError(f"{where}: {hf['model_type']} has no task '{task}'.{nearest(task, kind.HEADS)}")
-    settings = Settings(hf, where)
-    config = interpret(settings, task or next(iter(kind.HEADS)))
-    keys = Keys(kind, config.n_layers, weights.place)
-    if task is None:
-        task = _task_in(hf, keys, where)
-        config = interpret(settings, task)
-    if unread := settings.unread():
-        notice(f"{where}: not known here, and left out of account: {', '.join(unread)}")
-    labels = num_labels
-    if task == "classification" and num_labels is None:
-        labels = _count_labels(hf, keys, weights, where)
+        return load_saved(own, task, kind, place)
+    checkpoint = open_checkpoint(directory)
+    task = task or checkpoint.task()
+    config = checkpoint.config(task)
+    if unread := checkpoint.settings.unread():
+        notice(f"{checkpoint.where}: not known here, and left out of account: {', '.join(unread)}")
+    labels = checkpoint.labels() if task == "classification" and num_labels is None else num_labels
     with torch.device("meta"):
         model = Model(config, task, labels)
-    filling = Filling(model, keys, weights)
-    filling.run(_dtype(dtype), torch.device(device), may_make_head=task == "classification")
+    filling = Filling(model, checkpoint.keys, checkpoint.weights)
+    filling.run(kind, place, may_make_head=task == "classification")
+    hf = checkpoint.settings.values
     architecture = next(iter(hf.get("architectures") or []), None)
-    kept = filling.extras(architecture)
-    model.origin = Origin(kind.__name__.rpartition(".")[2], hf, architecture, directory, kept)
+    name = checkpoint.family.__name__.rpartition(".")[2]
+    model.origin = Origin(name, hf, architecture, directory, filling.extras(architecture))
     return model.eval()
 
 
-def heads_in(directory: Path) -> list[Task]:
-    """The tasks for which there is a head in the files of a directory."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A directory of files, looked at and not yet read."""
+
+    where: str  # its config.json
+    settings: Settings
+    family: Family
+    weights: Weights
+    keys: Keys
+
+    def config(self, task: Task) -> ModelConfig:
+        """Our configuration of its model for a task."""
+        if task not in self.family.HEADS:
+            kind = self.settings.values["model_type"]
+            raise UserError(f"{self.where}: {kind} has no task '{task}'.{nearest(task, self.family.HEADS)}")
+        return interpret(self.settings, task)
+
+    def task(self) -> Task:
+        """What config.json's class is for; where it names none, what the files have a head for."""
+        heads = self.keys.heads()
+        if self.settings.values.get("architectures") or len(heads) != 1:
+            return task_of(self.settings.values, self.where)
+        return heads[0]
+
+    def labels(self) -> int:
+        """The classes of the checkpoint's own head, else as many as config.json names."""
+        hf = self.settings.values
+        said = hf.get("num_labels") or len(hf.get("id2label") or {}) or None
+        output = self.keys.output("classification")
+        if output is None:
+            if said is None:
+                raise UserError(f"{self.where}: there is no classification head in it: say num_labels for a new one")
+            return said
+        stored = self.weights.tensor(output).shape[0]
+        if said is not None and said != stored:
+            raise UserError(f"{self.weights.place[output]}: '{output}' has {stored} labels, config.json says {said}")
+        return stored
+
+
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """What is in a directory, by its config.json and the names of its tensors.
+
+    Raises:
+        UserError: a file is missing or damaged, or the family or a setting is not available.
+    """
     where = str(directory / "config.json")
     hf, weights = read_config(directory), Weights(directory)
     if "model_type" not in hf:
         hf["model_type"] = recognise(weights, where)
     settings = Settings(own_settings(hf, where), where)
     kind = family_of(settings.values, where)
-    return Keys(kind, interpret(settings, next(iter(kind.HEADS))).n_layers, weights.place).heads()
+    n_layers = interpret(settings, next(iter(kind.HEADS))).n_layers
+    return Checkpoint(where, settings, kind, weights, Keys(kind, n_layers, weights.place))
+
+
+def heads_in(directory: Path) -> list[Task]:
+    """The tasks for which there is a head in the files of a directory."""
+    return open_checkpoint(directory).keys.heads()
 
 
 def find_directory(source: str | Path, revision: str | None = None) -> Path:
@@ -138,30 +177,16 @@ def recognise(weights: Weights, where: str) -> str:
     return kind
 
 
-def _task_in(hf: dict[str, Any], keys: Keys, where: str) -> Task:
-    """What config.json's class is for; where it names none, what the file has a head for."""
-    if hf.get("architectures") or len(keys.heads()) != 1:
-        return task_of(hf, where)
-    return keys.heads()[0]
-
-
-def _count_labels(hf: dict[str, Any], keys: Keys, weights: Weights, where: str) -> int:
-    """The classes of the checkpoint's own head, else as many as config.json names."""
-    said = hf.get("num_labels") or len(hf.get("id2label") or {}) or None
-    output = keys.output("classification")
-    if output is None:
-        if said is None:
-            raise UserError(f"{where}: there is no classification head in it: say num_labels for a new one")
-        return said
-    stored = weights.tensor(output).shape[0]
-    if said is not None and said != stored:
-        raise UserError(f"{weights.place[output]}: '{output}' has {stored} labels, config.json says {said}")
-    return stored
-
-
 def _dtype(given: str | torch.dtype | None) -> torch.dtype | None:
-    if given is None or isinstance(given, torch.dtype):
+    if given is None or (isinstance(given, torch.dtype) and given.is_floating_point):
         return given
     if given not in DTYPES:
         raise UserError(f"dtype '{given}' is not known.{nearest(given, DTYPES)}")
-    return DTYPES[given]
+    return DTYPES[str(given)]
+
+
+def _device(given: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=given).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{given}' is not available here: {str(error).splitlines()[0]}") from error

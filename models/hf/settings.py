@@ -32,7 +32,8 @@ _HARMLESS = """
     bos_token_id eos_token_id pad_token_id cls_token_id sep_token_id mask_token_id unk_token_id decoder_start_token_id
     id2label label2id num_labels problem_type finetuning_task task_specific_params use_cache cache_implementation
     gradient_checkpointing output_attentions output_hidden_states return_dict use_return_dict output_past torchscript
-    attn_implementation chunk_size_feed_forward pretraining_tp prefix sinusoidal_pos_embds n_ctx
+    attn_implementation chunk_size_feed_forward pretraining_tp prefix n_ctx
+    sinusoidal_pos_embds is_llama_config transformers.js_config
     boi_token_index eoi_token_index image_token_index mm_tokens_per_image vision_config use_flash_attn
     max_length min_length do_sample early_stopping num_beams temperature top_k top_p repetition_penalty length_penalty
     no_repeat_ngram_size bad_words_ids num_return_sequences remove_invalid_values suppress_tokens max_new_tokens

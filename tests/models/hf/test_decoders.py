@@ -83,6 +83,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("opt", dict(word_embed_proj_dim=16)),
     ("opt", dict(layer_norm_elementwise_affine=False)),
     ("opt", dict(layerdrop=0.1)),
+    ("llama", dict(rope_interleaved=True)),
     ("mistral", dict(attention_bias=True)),
     ("mistral", dict(layer_types=["sliding_attention"] * 4)),
     ("qwen2", dict(attention_bias=False)),

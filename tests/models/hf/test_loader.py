@@ -41,6 +41,8 @@ def test_arguments_that_cannot_be_honoured(tmp_path: Path) -> None:
     refused(tmp_path, "task 'causal' is not known. Did you mean 'causal_lm'", task="causal")
     refused(tmp_path, r"llama has no task 'masked_lm'. Known: causal_lm, classification, encoder", task="masked_lm")
     refused(tmp_path, "dtype 'float32' is not known. Known: fp32, bf16, fp16", dtype="float32")
+    refused(tmp_path, "dtype 'torch.int8' is not known", dtype=torch.int8)
+    refused(tmp_path, "device 'gpu' is not available here", device="gpu")
     refused(tmp_path, "num_labels=2 is for task 'classification'", num_labels=2)
 
 
