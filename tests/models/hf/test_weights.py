@@ -134,7 +134,7 @@ def resident(path: Path) -> int:
     total, inside = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split(" ")[0]:
-            inside = line.endswith(path.name)
+            inside = line.endswith(str(path))
         elif inside and line.startswith("Rss:"):
             total += int(line.split()[1]) * 1024
     return total
