@@ -2,7 +2,7 @@
 
 from setuptools import setup
 
-FOLDERS = ["configs", "data", "errors", "evaluation", "models", "models/hf", "tokenizers", "trainers"]
+FOLDERS = ["configs", "data", "errors", "evaluation", "hub", "models", "models/hf", "models/quant", "tokenizers", "trainers"]
 PACKAGES = {f"groundup.{folder.replace('/', '.')}": folder for folder in FOLDERS}
 
 setup(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from local_hub import Hub
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,6 +33,17 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}: set GROUNDUP_SHARED to the folder that holds data/")
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A Hugging Face hub on localhost, without repositories."""
+    from local_hub import open_hub
+
+    hub, server = open_hub(tmp_path / "home")
+    yield hub
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")

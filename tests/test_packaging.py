@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ["configs", "data", "errors", "evaluation", "models", "tokenizers", "trainers"]
+PACKAGES = ["configs", "data", "errors", "evaluation", "hub", "models", "tokenizers", "trainers"]
 
 
 def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
