@@ -1,4 +1,4 @@
-"""The one interface every tokenizer here has: text -> ids and back, special ids, a fingerprint, save."""
+"""The one interface every tokenizer here has: text -> ids and back, batches, special ids, a fingerprint, save."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from .batch import Row, Side, TokenBatch, cut, longest_first, pad
+
+if TYPE_CHECKING:
+    from .export import Exported
 
 SAVED_NAME = "tokenizer.groundup.json"
 """The file that says, in a saved folder, which tokenizer lies there."""
@@ -22,7 +26,9 @@ SAVED_NAME = "tokenizer.groundup.json"
 class Tokenizer(ABC):
     """Text to ids and back.
 
-    `eos_id` ends a document, `mask_id` is what `next_token_mlm` puts in place of a token; either may be None.
+    `bos_id` and `eos_id` begin and end a document (where a tokenizer names none, its `cls_id` and `sep_id` do),
+    `mask_id` is what `next_token_mlm` puts in place of a token; each special id may be None. `max_length` is the
+    longest text the tokenizer's model takes, as the checkpoint says; nothing is cut to it unasked.
     `splittable` promises that encoding two halves of a text, cut where `cut_points.py` allows it, gives the
     ids of the whole: long documents are then encoded in parallel.
     """
@@ -34,6 +40,14 @@ class Tokenizer(ABC):
     bos_id: int | None = None
     pad_id: int | None = None
     mask_id: int | None = None
+    unk_id: int | None = None
+    cls_id: int | None = None
+    sep_id: int | None = None
+    max_length: int | None = None
+    padding_side: Side = "right"
+    truncation_side: Side = "right"
+    token_types: bool = False
+    chat_template: str | dict[str, str] | None = None
     splittable: bool = False
 
     @abstractmethod
@@ -41,8 +55,8 @@ class Tokenizer(ABC):
         """Text -> ids. `add_special_tokens` adds what the tokenizer's own template adds (nothing, for most)."""
 
     @abstractmethod
-    def decode(self, ids: Sequence[int]) -> str:
-        """Ids -> text; bytes that are no UTF-8 become U+FFFD."""
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        """Ids -> text; bytes that are no UTF-8 become U+FFFD. `skip_special_tokens` leaves out `</s>` and the like."""
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = False) -> list[list[int]]:
         """Many texts -> their ids, in parallel where the tokenizer can."""
@@ -53,6 +67,57 @@ class Tokenizer(ABC):
     def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[Any]]:
         """As `encode_batch`, into unsigned arrays: what the tokenising of a corpus uses."""
         return [np.array(self.encode(text), dtype=np.uint32) for text in texts]
+
+    def batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        truncation: Side | None = None,
+        padding: Side | None = None,
+        multiple_of: int = 1,
+        add_special_tokens: bool = True,
+    ) -> TokenBatch:
+        """Texts, or texts and their pairs, as one rectangle (B, T) with its attention mask and token types.
+
+        Rows longer than `max_length` are cut at the side `truncation`, the longer of a pair first; None cuts nothing.
+        All are filled to the longest, rounded up to `multiple_of`, at the side `padding`, with `pad_id` (without one,
+        with `eos_id` or 0: the mask says what is padding, the id does not). The sides are the tokenizer's own where
+        none is named. Raises UserError where the special tokens alone do not fit, or for a pair too many or too few.
+        """
+        if isinstance(texts, str) or isinstance(pairs, str):
+            raise UserError("a batch is made of a list of texts, and one text was given: put it in a list")
+        if pairs is not None and len(pairs) != len(texts):
+            raise UserError(
+                f"a batch of pairs needs a second text for each first: {len(texts)} texts, {len(pairs)} pairs"
+            )
+        added = self._added_tokens(pairs is not None) if add_special_tokens else 0
+        if max_length is not None and max_length <= added:
+            raise UserError(
+                f"max_length is {max_length}, and the tokenizer {self.name} adds {added} tokens of its own: "
+                f"set it to {added + 1} or more"
+            )
+        rows = self._rows(texts, pairs, max_length, truncation or self.truncation_side, add_special_tokens)
+        fill = next((i for i in (self.pad_id, self.eos_id) if i is not None), 0)
+        return pad(rows, fill, padding or self.padding_side, multiple_of, self.token_types)
+
+    def _added_tokens(self, pair: bool) -> int:
+        """How many tokens the template adds to a text, or to a pair."""
+        return 0
+
+    def _rows(
+        self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None, side: Side, special: bool
+    ) -> list[Row]:
+        """The ids and the token types of each text or pair. Without a template a pair is one text after the other."""
+        first = self.encode_batch(texts)
+        second = self.encode_batch(pairs) if pairs is not None else [[] for _ in texts]
+        rows: list[Row] = []
+        for a, b in zip(first, second, strict=True):
+            room = (len(a), len(b)) if max_length is None else longest_first(len(a), len(b), max_length)
+            ids = [*cut(a, room[0], side), *cut(b, room[1], side)]
+            rows.append((ids, [0] * len(ids)))
+        return rows
 
     def normalize(self, text: str) -> str:
         """The text that the ids stand for, where the tokenizer drops part of it on purpose."""
@@ -82,6 +147,22 @@ class Tokenizer(ABC):
             (folder / SAVED_NAME).write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot save the tokenizer in {folder}: {error.strerror or error}") from None
+
+    def save_hf(self, directory: str | Path) -> None:
+        """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json: transformers' AutoTokenizer reads
+        them and gives the same ids, and so does `load_tokenizer`.
+
+        Raises UserError where the folder cannot be written, or where no tokenizer.json can say what the tokenizer does.
+        """
+        from .export import write_files
+
+        write_files(self._exported(), Path(directory))
+
+    def _exported(self) -> Exported:
+        """What `save_hf` writes."""
+        raise UserError(
+            f"the tokenizer {self.name} cannot be written as a tokenizer.json: no file can say what it does"
+        )
 
     def _card(self) -> dict[str, Any]:
         """What `tokenizer.groundup.json` says of this kind of tokenizer."""

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from .base import Tokenizer
 from .engine import GPT2, GPT2_DIGITS, Engine
+from .export import Exported, write_files
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HFTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
+MASK = "[MASK]"
 ALPHABET = 256
 
 # What typographers write and ASCII has its own sign for; NFKD knows the rest (ligatures, widths, ellipsis).
@@ -43,7 +45,8 @@ class BPETokenizer(Tokenizer):
         self.vocab_size = inner.get_vocab_size()
         self.eos_id = inner.token_to_id(END_OF_TEXT)
         self.bos_id = self.eos_id
-        self.mask_id = inner.token_to_id("_")
+        mask = inner.token_to_id(MASK)
+        self.mask_id = inner.token_to_id("_") if mask is None else mask
 
     def normalize(self, text: str) -> str:
         return text if self._normalizer is None or text.isascii() else self._normalizer.normalize_str(text)
@@ -54,25 +57,36 @@ class BPETokenizer(Tokenizer):
     def encode_arrays(self, texts: Sequence[str]) -> list[Any]:
         return self._engine.encode_arrays([self.normalize(text) for text in texts])
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._inner.decode(list(ids), skip_special_tokens=False)
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        return self._inner.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
     def description(self) -> dict[str, Any]:
         return {"tokenizer": self._inner.to_str()}
 
     def _save_files(self, folder: Path) -> None:
-        from .huggingface import save_files
+        write_files(self._exported(), folder)
 
-        save_files(self._inner, {"bos": END_OF_TEXT, "eos": END_OF_TEXT}, folder)
+    def _exported(self) -> Exported:
+        special = {"bos": END_OF_TEXT, "eos": END_OF_TEXT}
+        if self._inner.token_to_id(MASK) is not None:
+            special["mask"] = MASK
+        return Exported(self._inner, special, {"split_special": True})
 
 
 def train_bpe(
-    documents: Iterable[str], vocab_size: int, *, simplify: bool = True, min_frequency: int = 1, corpus: str = "corpus"
+    documents: Iterable[str],
+    vocab_size: int,
+    *,
+    simplify: bool = True,
+    min_frequency: int = 1,
+    at_most: bool = False,
+    has_mask: bool = False,
+    corpus: str = "corpus",
 ) -> BPETokenizer:
-    """A BPE of exactly `vocab_size` entries: 256 bytes, `<|endoftext|>` (the last id) and the merges.
+    """A BPE of exactly `vocab_size` entries: 256 bytes, the merges, `<|endoftext|>` and, with `has_mask`, `[MASK]`.
 
     `min_frequency` 1 reaches the largest vocabulary a corpus can give; a higher one gives the same merges
-    and stops earlier. Raises UserError when the corpus has too few pairs.
+    and stops earlier. Raises UserError when the corpus has too few pairs, but takes fewer with `at_most`.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -96,15 +110,16 @@ def train_bpe(
         ]
     )
     inner.decoder = decoders.ByteLevel()
+    special = [END_OF_TEXT, MASK] if has_mask else [END_OF_TEXT]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,
+        vocab_size=vocab_size - len(special),
         min_frequency=min_frequency,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     inner.train_from_iterator(documents, trainer)
-    entries = inner.get_vocab_size() + 1
-    if entries < vocab_size:
+    entries = inner.get_vocab_size() + len(special)
+    if entries < vocab_size and not at_most:
         remedy = "name a larger model.tokenizer_dataset_name"
         if min_frequency > 1:
             remedy = "lower model.tokenizer_min_frequency or " + remedy
@@ -112,5 +127,5 @@ def train_bpe(
             f"a BPE trained on {corpus} has only {entries} entries at a minimum pair frequency of {min_frequency}, and "
             f"model.vocab_size asks for {vocab_size}: set it to {entries} or less, or {remedy}"
         )
-    inner.add_special_tokens([END_OF_TEXT])
+    inner.add_special_tokens(special)
     return BPETokenizer(inner)

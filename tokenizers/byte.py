@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import Tokenizer
+from .export import Exported, of_ranks
 
 END_OF_TEXT = 256
 
@@ -30,11 +31,15 @@ class ByteTokenizer(Tokenizer):
     def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[Any]]:
         return [np.frombuffer(_utf8(text), dtype=np.uint8) for text in texts]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         return bytes(i for i in ids if i < 256).decode("utf-8", errors="replace")
 
     def description(self) -> dict[str, Any]:
         return {"end_of_text": END_OF_TEXT}
+
+    def _exported(self) -> Exported:
+        end = "<|endoftext|>"
+        return of_ranks({bytes([byte]): byte for byte in range(256)}, None, {end: END_OF_TEXT}, end)
 
 
 def _utf8(text: str) -> bytes:

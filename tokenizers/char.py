@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .base import Tokenizer
+from .export import Exported, of_characters
 
 MAX_CHARACTERS = 65536
 MISSING = np.iinfo(np.uint32).max
@@ -62,11 +63,14 @@ class CharTokenizer(Tokenizer):
             )
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         return "".join(self.characters[i] for i in ids)
 
     def description(self) -> dict[str, Any]:
         return {"characters": self.characters}
+
+    def _exported(self) -> Exported:
+        return of_characters(self.characters)
 
     def _card(self) -> dict[str, Any]:
         return {"characters": self.characters}

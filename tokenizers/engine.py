@@ -34,8 +34,16 @@ GPT2_DIGITS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)
 """The same with every digit on its own."""
 _TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _HEAD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-KNOWN_PATTERNS = (GPT2, GPT2_DIGITS, _HEAD + r"\p{N}{1,3}" + _TAIL, _HEAD + r"\p{N}" + _TAIL)
-"""Patterns whose words begin where cut_points.py cuts: GPT-2, ours, Llama 3 and GPT-4, Qwen."""
+GPT4 = _HEAD + r"\p{N}{1,3}" + _TAIL
+QWEN = _HEAD + r"\p{N}" + _TAIL
+_START, _UPPER, _LOWER = r"[^\r\n\p{L}\p{N}]?", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_END = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+GPT4O = f"{_START}{_UPPER}*{_LOWER}+{_END}{_START}{_UPPER}+{_LOWER}*{_END}" + (
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""o200k's words, in which a capital after a small letter begins anew."""
+KNOWN_PATTERNS = (GPT2, GPT2_DIGITS, GPT4, QWEN)
+"""Patterns whose words begin where cut_points.py cuts: GPT-2, ours, GPT-4 and Llama 3, Qwen."""
 
 
 class Engine:

@@ -28,8 +28,9 @@ def canonical_name(name: str) -> str:
     return plain if plain in NAMES else name
 
 
-def load_tokenizer(source: str | Path) -> Tokenizer:
-    """A tokenizer by name (`gpt2`, `byte`, `llama_32k`, ...), a tokenizer.json, or a folder.
+def load_tokenizer(source: str | Path, revision: str | None = None) -> Tokenizer:
+    """A tokenizer by name (`gpt2`, `byte`, `llama_32k`, ...), of a tokenizer.json, a checkpoint's folder, a run, or a
+    repository on the Hugging Face hub (there at the branch, tag or commit `revision`).
 
     Raises UserError for an unknown name, a missing or unreadable file, and where the network is needed and missing.
     """
@@ -43,7 +44,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     if name in HUB_NAMES:
         from .hub import REPOSITORIES, fetch_tokenizer
 
-        return _from_files(fetch_tokenizer(REPOSITORIES[name], name), name)
+        return _from_files(fetch_tokenizer(REPOSITORIES[name], name, revision), name)
     path = Path(source).expanduser()
     if path.is_dir():
         for folder in (path, path / "tokenizer"):
@@ -56,12 +57,12 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
     if HUB_ID.fullmatch(str(source)):
         from .hub import fetch_tokenizer
 
-        return _from_files(fetch_tokenizer(str(source)), str(source))
+        return _from_files(fetch_tokenizer(str(source), revision=revision), str(source))
     raise UserError(f"no tokenizer is called '{source}', and no file or folder either.{nearest(source, NAMES)}")
 
 
 def _from_files(path: Path, name: str | None = None) -> Tokenizer:
-    from .huggingface import load_files
+    from .checkpoint import load_files
 
     tokenizer = load_files(path)
     tokenizer.name = name or tokenizer.name
@@ -103,9 +104,9 @@ def _from_card(folder: Path, card: dict[str, Any]) -> Tokenizer:
         from .bpe import BPETokenizer
 
         return BPETokenizer(inner)
-    from .huggingface import HuggingFaceTokenizer
+    from .huggingface import HuggingFaceTokenizer, Manner
 
-    return HuggingFaceTokenizer(inner, card["special"], card["name"])
+    return HuggingFaceTokenizer(inner, card["special"], card["name"], Manner(**card.get("manner", {})))
 
 
 def build_tokenizer(run: Any, corpus: Corpus | None = None, cache_dir: str | Path | None = None) -> Tokenizer:
@@ -152,22 +153,37 @@ def check_vocabulary(tokenizer: Tokenizer, vocab_size: int | None) -> None:
 
 
 def cached_bpe(
-    corpus: Corpus, vocab_size: int, *, simplify: bool = True, min_frequency: int = 1, cache_dir: str | Path
+    corpus: Corpus,
+    vocab_size: int,
+    *,
+    simplify: bool = True,
+    min_frequency: int = 1,
+    at_most: bool = False,
+    has_mask: bool = False,
+    cache_dir: str | Path,
 ) -> Tokenizer:
     """`train_bpe` on the corpus, kept under `cache_dir` by a hash of its text and the settings."""
     from ..data.cache import publish_folder, short_hash
     from .bpe import train_bpe
 
-    key = short_hash("bpe-1", corpus.fingerprint, vocab_size, simplify, min_frequency)
+    more = [at_most, has_mask] if at_most or has_mask else []
+    key = short_hash("bpe-1", corpus.fingerprint, vocab_size, simplify, min_frequency, *more)
     folder = Path(cache_dir) / "tokenizers" / f"bpe-{vocab_size}-{key}"
     if (folder / SAVED_NAME).is_file():
         try:
             return _load_saved(folder)
         except Exception:
             pass  # damaged: trained again below, and replaced
-    notice(f"training a BPE of {vocab_size:,} entries on {corpus.name}; it is kept in {folder}")
+    size = f"at most {vocab_size:,}" if at_most else f"{vocab_size:,}"
+    notice(f"training a BPE of {size} entries on {corpus.name}; it is kept in {folder}")
     tokenizer = train_bpe(
-        corpus.documents(), vocab_size, simplify=simplify, min_frequency=min_frequency, corpus=corpus.name
+        corpus.documents(),
+        vocab_size,
+        simplify=simplify,
+        min_frequency=min_frequency,
+        at_most=at_most,
+        has_mask=has_mask,
+        corpus=corpus.name,
     )
     publish_folder(folder, tokenizer.save)
     return tokenizer

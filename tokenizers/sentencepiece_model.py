@@ -1,8 +1,8 @@
-"""SentencePiece's tokenizer.model, read without the sentencepiece library.
+"""SentencePiece's tokenizer.model or spm.model, read without the sentencepiece library.
 
-The file is one protobuf message (google/sentencepiece, src/sentencepiece_model.proto). A model of type BPE (Llama 2,
-Mistral, Gemma) becomes a `tokenizers` BPE: SentencePiece joins the adjacent pair whose piece scores highest, so merges
-are all ways to split each piece, best score first.
+The file is one protobuf message (google/sentencepiece, src/sentencepiece_model.proto). Of type BPE (Llama 2, Mistral,
+Gemma) it becomes a `tokenizers` BPE: SentencePiece joins the adjacent pair whose piece scores highest, so merges are
+all ways to split each piece, best score first. Of type unigram (DeBERTa-v3) it becomes a `tokenizers` Unigram.
 """
 
 from __future__ import annotations
@@ -30,77 +30,110 @@ class Piece:
     type: int
 
 
-def read_sentencepiece(path: Path, config: dict[str, Any]) -> HFTokenizer:
-    """The tokenizer of a tokenizer.model. `config` is its tokenizer_config.json: add_bos_token, add_eos_token.
+@dataclass(frozen=True)
+class SentencePiece:
+    """What of the file changes ids. `charsmap` is its table of characters to replace, in its own format."""
 
-    Raises UserError for a damaged file and for a type other than BPE.
-    """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+    pieces: list[Piece]
+    type: int
+    byte_fallback: bool
+    charsmap: bytes
+    dummy_prefix: bool
+    collapse_spaces: bool
 
+    def of_type(self, *types: int) -> list[str]:
+        return [piece.text for piece in self.pieces if piece.type in types]
+
+
+def read(path: Path) -> SentencePiece:
+    """Raises UserError for a damaged file, and for what neither BPE nor unigram can do."""
     try:
         message = _message(path.read_bytes())
         pieces = [_piece(data) for data in message[1]]
         trainer, normal = _message(message[2][0]), _message(message.get(3, [b""])[0])
-        charsmap = normal.get(2, [b""])[0]
-    except (IndexError, KeyError, ValueError, struct.error, UnicodeDecodeError, OSError):
-        raise UserError(f"{path} is no SentencePiece model, or it is damaged: fetch it again") from None
-    if trainer.get(3, [UNIGRAM])[0] != BPE:
-        raise UserError(
-            f"{path} is a SentencePiece model of a type other than BPE, which is not read here: save it as a "
-            "tokenizer.json (transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)) and name that"
-        )
-    vocab = {piece.text: i for i, piece in enumerate(pieces)}
-    inner = Tokenizer(
-        models.BPE(
-            vocab=vocab,
-            merges=_merges(pieces),
-            unk_token=next((piece.text for piece in pieces if piece.type == UNKNOWN), None),
-            fuse_unk=True,
+        model = SentencePiece(
+            pieces,
+            type=trainer.get(3, [UNIGRAM])[0],
             byte_fallback=bool(trainer.get(35, [0])[0]),
+            charsmap=normal.get(2, [b""])[0],
+            dummy_prefix=bool(normal.get(3, [1])[0]),
+            collapse_spaces=bool(normal.get(4, [1])[0]),
         )
-    )
-    steps: list[Any] = [normalizers.Precompiled(charsmap)] if charsmap else []
-    if normal.get(4, [1])[0]:  # remove_extra_whitespaces, true by default
-        steps += [normalizers.Strip(), normalizers.Replace("  ", " ")]
-    if normal.get(3, [1])[0]:  # add_dummy_prefix, true by default
+        unlike = bool(trainer.get(24, [0])[0]) or not normal.get(5, [1])[0]  # space as suffix, space as it is
+    except (IndexError, KeyError, ValueError, struct.error, UnicodeDecodeError, OSError):
+        raise UserError(f"{path} is no SentencePiece model, or it is damaged: {_instead(path)}") from None
+    if model.type not in (UNIGRAM, BPE) or unlike:
+        raise UserError(
+            f"{path} is a SentencePiece model of a kind that is not read here: save it as a tokenizer.json "
+            "(transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)) and name that"
+        )
+    return model
+
+
+def build(model: SentencePiece) -> HFTokenizer:
+    """The tokenizer that gives the pieces which sentencepiece gives."""
+    from tokenizers import Regex, Tokenizer, decoders, normalizers
+
+    inner = Tokenizer(model_of(model))
+    steps: list[Any] = [normalizers.Precompiled(model.charsmap)] if model.charsmap else []
+    if model.collapse_spaces:
+        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    if model.dummy_prefix:
         steps.append(normalizers.Prepend(SPACE))
-        strip = [decoders.Strip(" ", 1, 0)]
-    else:
-        strip = []
     inner.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
+    strip = [decoders.Strip(" ", 1, 0)] if model.dummy_prefix else []
     inner.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
-    for piece in pieces:
-        if piece.type in (UNKNOWN, CONTROL, USER_DEFINED):
-            inner.add_tokens([AddedToken(piece.text, special=piece.type != USER_DEFINED, normalized=False)])
-    _template(inner, config)
+    add_pieces(inner, model)
     return inner
 
 
-def _template(inner: HFTokenizer, config: dict[str, Any]) -> None:
-    """Llama's way: bos before the text unless the configuration says no, eos after it only if it says so."""
-    from tokenizers import processors
+def add_pieces(inner: HFTokenizer, model: SentencePiece) -> None:
+    """Make tokens that text may spell of the pieces that stand for no text, and of those that are never split."""
+    from tokenizers import AddedToken
 
-    ids = {token: inner.token_to_id(token) for token in ("<s>", "</s>")}
-    before = ["<s>"] if config.get("add_bos_token", True) and ids["<s>"] is not None else []
-    after = ["</s>"] if config.get("add_eos_token", False) and ids["</s>"] is not None else []
-    if before or after:
-        inner.post_processor = processors.TemplateProcessing(
-            single=[*before, "$A", *after],
-            pair=[*before, "$A", *after, *(f"{token}:1" for token in before), "$B:1", *(f"{t}:1" for t in after)],
-            special_tokens=[(token, ids[token]) for token in (*before, *after)],
-        )
+    special = {*model.of_type(UNKNOWN, CONTROL)}
+    for text in model.of_type(UNKNOWN, CONTROL, USER_DEFINED):
+        inner.add_tokens([AddedToken(text, special=text in special, normalized=False)])
+
+
+def model_of(model: SentencePiece) -> Any:
+    """Its pieces as a model of `tokenizers`, without what is done to text before."""
+    from tokenizers import models
+
+    if model.type == UNIGRAM:
+        unknown = next((i for i, piece in enumerate(model.pieces) if piece.type == UNKNOWN), None)
+        vocab = [(piece.text, piece.score) for piece in model.pieces]
+        return models.Unigram(vocab, unk_id=unknown, byte_fallback=model.byte_fallback)
+    return models.BPE(
+        vocab={piece.text: i for i, piece in enumerate(model.pieces)},
+        merges=_merges(model.pieces),
+        unk_token=next(iter(model.of_type(UNKNOWN)), None),
+        fuse_unk=True,
+        byte_fallback=model.byte_fallback,
+    )
 
 
 def _merges(pieces: list[Piece]) -> list[tuple[str, str]]:
     ids = {piece.text: i for i, piece in enumerate(pieces) if piece.type in (NORMAL, USER_DEFINED)}
-    found: list[tuple[float, int, int, str, str]] = []
-    for piece in pieces:
-        if piece.type == NORMAL:
-            for at in range(1, len(piece.text)):
-                left, right = piece.text[:at], piece.text[at:]
-                if left in ids and right in ids:
-                    found.append((-piece.score, ids[piece.text], ids[left], left, right))
+    found: list[tuple[float, int, int, int, str, str]] = []
+    for text, i in ids.items():
+        for at in range(1, len(text)):
+            left, right = text[:at], text[at:]
+            if left in ids and right in ids:
+                found.append((-pieces[i].score, i, len(left), len(right), left, right))
     return [(left, right) for *_, left, right in sorted(found)]
+
+
+def _instead(path: Path) -> str:
+    """What to do about a file that is not what its name says."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(200).split()
+    except OSError as error:
+        return f"it cannot be opened ({error.strerror})"
+    if len(first) == 2 and first[1].isdigit():
+        return "it looks like tiktoken's (Llama 3's is), so take the tokenizer.json that comes with it"
+    return "fetch it again"
 
 
 def _piece(data: bytes) -> Piece:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .base import Tokenizer
+from .engine import GPT2, GPT4, GPT4O
+from .export import Exported, of_ranks
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -42,6 +44,8 @@ FILES: dict[str, dict[str, str]] = {
     },
 }
 """What each encoding is read from and the SHA-256 it must have; tiktoken names a cached file by its URL's SHA-1."""
+WORDS = {"gpt2": GPT2, "r50k_base": GPT2, "p50k_base": GPT2, "cl100k_base": GPT4, "o200k_base": GPT4O}
+"""The words of each encoding in the regular expressions of `tokenizers`."""
 # Its regular expressions match `\s+(?!\S)` by backtracking, and panic at a million steps.
 LONGEST_BLANK = 900_000
 RANKS_NAME = "ranks.tiktoken"
@@ -68,23 +72,36 @@ class TiktokenTokenizer(Tokenizer):
     def encode_arrays(self, texts: Sequence[str]) -> list[NDArray[Any]]:
         return encode_parallel(self._encoding, texts)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._encoding.decode(list(ids))
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        special: set[int] = set(self._special.values()) if skip_special_tokens else set()
+        return self._encoding.decode([i for i in ids if i not in special])
+
+    @property
+    def _special(self) -> dict[str, int]:
+        encoding: Any = self._encoding
+        return encoding._special_tokens
 
     def description(self) -> dict[str, Any]:
         encoding: Any = self._encoding
         return {
             "pattern": encoding._pat_str,
-            "special_tokens": encoding._special_tokens,
+            "special_tokens": self._special,
             "ranks": hashlib.sha256(_rank_lines(encoding)).hexdigest(),
         }
 
     def _card(self) -> dict[str, Any]:
         encoding: Any = self._encoding
-        return {"pattern": encoding._pat_str, "special_tokens": encoding._special_tokens}
+        return {"pattern": encoding._pat_str, "special_tokens": self._special}
 
     def _save_files(self, folder: Path) -> None:
         (folder / RANKS_NAME).write_bytes(_rank_lines(self._encoding))
+
+    def _exported(self) -> Exported:
+        if self.name not in WORDS:
+            return super()._exported()
+        encoding: Any = self._encoding
+        ends = next((text for text, i in self._special.items() if i == self.eos_id), None)
+        return of_ranks(encoding._mergeable_ranks, WORDS[self.name], self._special, ends)
 
     @classmethod
     def from_saved(cls, folder: Path, card: dict[str, Any]) -> TiktokenTokenizer:
