@@ -55,6 +55,14 @@ def describe(model: Model) -> tuple[Family, dict[str, Any]]:
     raise _refusal(*nearest)
 
 
+def dropout_unsaid(model: Model, hf: dict[str, Any]) -> list[str]:
+    """The rates of dropout that this config.json does not repeat, each as "field=rate"."""
+    theirs = interpret(Settings(hf), model.task)
+    rates = {field.name: getattr(model.config, field.name) for field in dataclasses.fields(model.config)}
+    rates = {name: rate for name, rate in rates.items() if name.endswith("_dropout") and isinstance(rate, float)}
+    return [f"{name}={rate}" for name, rate in rates.items() if rate != getattr(theirs, name)]
+
+
 def written(kind: Family) -> dict[str, Any]:
     """What config.json has to say for transformers to look for the names that we write, where it can say another."""
     return getattr(kind, "WRITTEN", {})

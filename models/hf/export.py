@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, notice
 from ..model import Model
-from .describe import describe
+from .describe import describe, dropout_unsaid
 from .families import Family
 from .keys import task_rows
 from .rows import Row, parameter_rows
@@ -40,6 +40,8 @@ def save_pretrained(
         UserError: no family of Hugging Face's has such a model (its own fields say why), or the disk refuses.
     """
     kind, hf = describe(model)
+    if unsaid := dropout_unsaid(model, hf):
+        notice(f"a config.json of {kind.MODEL_TYPES[0]} has no word for {', '.join(unsaid)}: training goes on without")
     architecture = _architecture(model, kind, hf)
     hf = _truthful(model, hf) | {"architectures": [architecture]}
     if model.origin is None:  # transformers' own defaults are the ids of the largest published model
@@ -67,7 +69,9 @@ class Tensors:
     """The tensors of a file in the names of a class, each made when it is written."""
 
     def __init__(self, model: Model, kind: Family, architecture: str) -> None:
-        self.parameters = {name: p.detach() for name, p in model.named_parameters(remove_duplicate=False)}
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        self.parameters = {name: parameter.detach() for name, parameter in parameters.items()}
+        self.ids = {name: id(parameter) for name, parameter in parameters.items()}
         self.head_dim = model.config.head_dim
         # A bare model's modules stand at the top.
         self.prefix = kind.PREFIX if model.task == "encoder" else ""
@@ -82,7 +86,7 @@ class Tensors:
         """Each parameter under its first name; where nothing is tied, under a second one too if it has one."""
         written: set[int] = set()
         for name, row in rows.items():
-            ids = {self.parameters[part].data_ptr() for part in row.parts}
+            ids = {self.ids[part] for part in row.parts}
             if not (tied and ids <= written):
                 yield name, row
             written |= ids

@@ -8,7 +8,7 @@ from typing import cast
 
 from ..config import Task
 from .families import Family
-from .rows import Row, expand
+from .rows import KINDS, Row, expand
 
 # Buffers that older files hold: masks, rotary frequencies, 0 1 2 3 ...
 BUFFERS = re.compile(
@@ -68,7 +68,8 @@ class Keys:
         return with_prefix if not self._is_known(key) and self._is_known(with_prefix) else key
 
     def _is_known(self, key: str) -> bool:
-        return key in self._known or key.rpartition(".")[0] in self._known
+        module, _, kind = key.rpartition(".")
+        return key in self._known or (module in self._known and kind in KINDS)
 
 
 def extras(family: Family) -> Mapping[str, tuple[str, ...]]:

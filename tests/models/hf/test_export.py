@@ -176,6 +176,13 @@ def test_no_family(tmp_path: Path) -> None:
     assert not (tmp_path / "never").exists()
 
 
+def test_dropout_that_no_config_json_can_say(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    checkpoint(tmp_path / "a", **GPT2, residual_dropout=0.2)
+    assert capfd.readouterr().err == ""
+    checkpoint(tmp_path / "b", **LLAMA, residual_dropout=0.2, attn_probs_dropout=0.1)
+    assert "a config.json of llama has no word for residual_dropout=0.2: " in capfd.readouterr().err
+
+
 def test_gpt2_small_as_configured_here(root: Path) -> None:
     """configs/gpt2_small.yaml is a GPT-2 to everybody."""
     from groundup.configs.architecture import architecture

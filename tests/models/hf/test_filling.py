@@ -25,7 +25,14 @@ def refused(folder: Path, message: str, change: Callable[[Tensors], Tensors], **
 
 
 @pytest.mark.parametrize(
-    "key", ["model.layers.2.mlp.up_proj.weight", "model.layers.1.mlp.top_proj.weight", "lm_hat.weight"]
+    "key",
+    [
+        "model.layers.1.mlp.up_proj.scales",
+        "lm_head.qweight",
+        "model.layers.2.mlp.up_proj.weight",
+        "model.layers.1.mlp.top_proj.weight",
+        "lm_hat.weight",
+    ],
 )
 def test_a_key_that_belongs_nowhere(key: str, tmp_path: Path) -> None:
     checkpoint(tmp_path, **LLAMA)
@@ -35,13 +42,6 @@ def test_a_key_that_belongs_nowhere(key: str, tmp_path: Path) -> None:
 
 def without(start: str) -> Callable[[Tensors], Tensors]:
     return lambda tensors: {key: tensor for key, tensor in tensors.items() if not key.startswith(start)}
-
-
-def test_a_kind_of_tensor_that_no_module_has(tmp_path: Path) -> None:
-    """What quantisers put beside a weight."""
-    checkpoint(tmp_path, **LLAMA)
-    key = "model.layers.1.mlp.up_proj.scales"
-    refused(tmp_path, rf"'{key}' is there, and by config\.json should not be", lambda t: t | {key: torch.ones(40)})
 
 
 def test_a_bias_that_config_json_denies(tmp_path: Path) -> None:
