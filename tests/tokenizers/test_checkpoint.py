@@ -129,24 +129,25 @@ def test_opt(make: Make, texts: list[str]) -> None:
     settings = {**OPT, "pad_token": "<pad>", "add_bos_token": True, "tokenizer_class": "GPT2Tokenizer"}
     files = {"config": {"model_type": "opt"}, "tokenizer_config": settings, "special_tokens_map": OPT}
     folder = make("opt/vocab.json", "opt/merges.txt", **files)
-    check_alike(folder, texts)
-    assert load_tokenizer(folder).encode("a", add_special_tokens=True) == [2, 102]
-    expected = load_tokenizer(folder).encode_batch(texts, add_special_tokens=True)
+    check_alike(folder, texts[:200])
+    ours = load_tokenizer(folder)
+    assert ours.encode("a", add_special_tokens=True) == [2, 102]
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).unlink()
-    assert load_tokenizer(folder).encode_batch(texts, add_special_tokens=True) == expected  # the family's defaults
+    plain = load_tokenizer(folder)  # the family's defaults
+    assert plain.encode_batch(texts, add_special_tokens=True) == ours.encode_batch(texts, add_special_tokens=True)
 
 
-@pytest.mark.parametrize("prefix", [False, True])
-def test_roberta(make: Make, shared: Path, texts: list[str], prefix: bool) -> None:
-    files = ["roberta/special_tokens_map.json"]
-    settings = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": prefix, "model_max_length": 512}
-    folder = make(*files, config={"model_type": "roberta"}, tokenizer_config=settings)
+def test_roberta(make: Make, shared: Path, texts: list[str]) -> None:
+    """A text begins with a space where the settings say so."""
+    settings = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True, "model_max_length": 512}
+    files = {"config": {"model_type": "roberta"}, "tokenizer_config": settings}
+    folder = make("roberta/special_tokens_map.json", **files)
     roberta_s_files(shared, folder)
     check_alike(folder, texts[:200])
-    ours = load_tokenizer(folder).encode_batch(texts, add_special_tokens=True)
-    if not prefix:
-        assert ours == load_tokenizer(shared / "tokenizers/roberta").encode_batch(texts, add_special_tokens=True)
+    (folder / "tokenizer_config.json").unlink()
+    ours, expected = load_tokenizer(folder), load_tokenizer(shared / "tokenizers/roberta")
+    assert ours.encode_batch(texts, add_special_tokens=True) == expected.encode_batch(texts, add_special_tokens=True)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_deberta_s_spm_model(tmp_path: Path, texts: list[str]) -> None:
     shutil.copy(FIXTURES / "unigram.model", tmp_path / "spm.model")
     (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false, "vocab_type": "spm"}')
-    replaced = "½ﬁ\u00a0\u3000Ａ…\u200b①㍿"
+    replaced = "½ﬁ\u00a0\u3000Ａ…\u200b①㍿\r"
     plain = [text for text in texts if not any(character in text for character in replaced)]
     ours, theirs = both(tmp_path)
     check_ids(ours, theirs, plain)
@@ -193,7 +194,7 @@ def test_llama_s_tokenizer_model(make: Make, texts: list[str]) -> None:
     pytest.importorskip("sentencepiece", reason="transformers reads tokenizer.model with sentencepiece")
     settings = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True, "model_max_length": 2048}
     ours, theirs = both(make("llama2/tokenizer.model", config={"model_type": "llama"}, tokenizer_config=settings))
-    plain = [text for text in texts if not text.startswith(" ") and "  " not in text and "<s>" not in text]
+    plain = [text for text in texts if not text.startswith(" ") and not any(t in text for t in ("  ", "<s>", "<unk>"))]
     assert len(plain) > 400
     check_ids(ours, theirs, plain)
     check_special(ours, theirs)

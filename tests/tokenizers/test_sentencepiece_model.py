@@ -80,10 +80,13 @@ def test_ids_are_sentencepiece_s(shared: Path, texts: list[str], name: str) -> N
     path = shared / "tokenizers/llama2/tokenizer.model" if name == "llama2" else FIXTURES / f"{name}.model"
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(path))
     # A special token that is spelt in the text is that token here, as in transformers, and text to sentencepiece.
-    spelt = ("<s>", "</s>", "<unk>", "[UNK]", "[CLS]", "\x00")
-    plain = [text for text in texts if not any(token in text for token in spelt)]
-    # Gemma's runs of spaces are merged here, as in transformers, and cut off one by one by sentencepiece.
-    plain = plain if name != "gemma" else [text for text in plain if " " * 5 not in text]
+    # `tokenizers` replaces a character with all that is combined with it, sentencepiece the longest it knows of that.
+    odd = ["<s>", "</s>", "<unk>", "[UNK]", "[CLS]", "\x00", "e\u0301\u0323"]
+    # Pieces that are never split are merged here, as in transformers, and taken off one by one by sentencepiece: the
+    # same for Gemma's own, one for each number of spaces, and not for these, of which the longest has three.
+    odd += [" " * 4] if name == "gemma" else []
+    plain = [text for text in texts if not any(part in text for part in odd)]
+    assert len(plain) > 700
     assert load_tokenizer(path).encode_batch(plain) == theirs.encode(plain)
 
 
