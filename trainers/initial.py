@@ -37,6 +37,12 @@ def initial_tokenizer(run: RunConfig, start: Start | None) -> Tokenizer:
         tokenizer = _at_hand(start) or _stand_in(run, start)
     else:
         tokenizer = tokenizer_of(start)
+    stands_in = tokenizer.mask_id is not None and tokenizer.decode([tokenizer.mask_id]) == "_"
+    if run.trainer.loss_fn == "masked_lm" and not start.own and (tokenizer.mask_id is None or stands_in):
+        raise UserError(
+            f"masked_lm puts a mask token in place of tokens, and the tokenizer {tokenizer.name} has none of its own: "
+            f"name the one of {start.name} in model.tokenizer"
+        )
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(
             f"the tokenizer {tokenizer.name} has {tokenizer.vocab_size:,} ids, and {start.name} has rows for "

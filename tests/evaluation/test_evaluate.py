@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,86 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_input_is_one_sentence(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="Did you mean 'perplexity'"):
         evaluate(run, ["perplexty"])
-    with pytest.raises(UserError, match="holds neither a config.json nor a run.s checkpoint"):
+    with pytest.raises(UserError, match=r"holds neither a config\.json nor a run's checkpoint"):
         evaluate(tmp_path)
     assert main(["--model", str(tmp_path / "none"), "--device", "cpu"]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+# --- models of Hugging Face
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "text.txt"
+    path.write_text(" ".join(f"{i} and {i + 1} make {2 * i + 1}." for i in range(30)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_perplexity_of_a_directory_of_hugging_face(checkpoint: Callable[[str], Path], text: Path, name: str):
+    """Against transformers, row by row; the document begins as the checkpoint's tokenizer begins one."""
+    import transformers
+
+    results = evaluate(checkpoint(name), ["perplexity"], data=text)
+    assert (results["model"], results["step"]) == (str(checkpoint(name)), None)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(checkpoint(name)).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint(name))
+    ids = [*tokenizer(text.read_text()).input_ids, tokenizer.eos_token_id]
+    assert (ids[0] == tokenizer.bos_token_id) == (name == "llama")
+    nats = 0.0
+    for start in range(0, len(ids) - 1, 64):
+        row, targets = ids[start : start + 64], ids[start + 1 : start + 65]
+        logits = theirs(torch.tensor([row])).logits[0, : len(targets)]
+        nats += F.cross_entropy(logits, torch.tensor(targets), reduction="sum").item()
+    numbers = results["tasks"]["perplexity"]
+    assert numbers["tokens"] == len(ids) - 1
+    assert numbers["loss"] == pytest.approx(nats / (len(ids) - 1), abs=1e-5)
+    predicted = len(ids) - (name == "llama")
+    assert numbers["bits_per_byte"] == pytest.approx(
+        numbers["loss"] / math.log(2) * predicted / len(text.read_bytes()), rel=1e-6
+    )
+
+
+def test_an_encoder_guesses_masked_tokens(checkpoint: Callable[[str], Path], text: Path, capsys):
+    results = evaluate(checkpoint("bert"), data=text)
+    numbers = results["tasks"]["masked_lm"]
+    assert results["tasks"].keys() == {"masked_lm"}
+    assert numbers == evaluate(checkpoint("bert"), ["masked_lm"], data=text)["tasks"]["masked_lm"] | {
+        "seconds": numbers["seconds"]
+    }
+    assert 0 < numbers["tokens"] < 400
+    assert 5 < numbers["loss"] < 7
+    assert main(["--model", str(checkpoint("bert")), "--data", str(text), "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{checkpoint('bert')} on {text}\n  masked_lm\n    loss ")
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "said"),
+    [
+        ("bert", "perplexity", "perplexity needs a causal model"),
+        ("gpt2", "masked_lm", "masked_lm needs a bidirectional model"),
+        ("bare_bert", "masked_lm", "bare_bert has no masked-LM head"),
+    ],
+)
+def test_tasks_that_a_model_cannot_do(checkpoint: Callable[[str], Path], text: Path, name: str, task: str, said: str):
+    with pytest.raises(UserError, match=said):
+        evaluate(checkpoint(name), [task], data=text)
+
+
+def test_a_directory_of_hugging_face_has_held_out_nothing(checkpoint: Callable[[str], Path]):
+    with pytest.raises(UserError, match="gpt2 is no run that has held out text: name one with --data"):
+        evaluate(checkpoint("gpt2"))
+
+
+def test_a_model_for_very_long_texts_is_measured_in_shorter_rows():
+    from groundup.evaluation.perplexity import longest_row
+    from groundup.models.config import ModelConfig
+    from groundup.models.model import build_model
+
+    sizes = {"vocab_size": 9, "d_model": 4, "n_layers": 1, "n_heads": 1, "d_ff": 4, "positions": "rope"}
+    for built, asked, row in ((131_072, None, 2048), (100, None, 100), (131_072, 5000, 5000), (100, 5000, 100)):
+        model = build_model(ModelConfig(**sizes, max_seq_len=built))  # pyright: ignore[reportArgumentType]
+        assert longest_row(model, asked) == row

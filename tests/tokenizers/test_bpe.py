@@ -124,3 +124,26 @@ def test_saved_loaded_and_read_by_transformers(tmp_path: Path) -> None:
     for text in [*CORPUS, "été 2024 “q” 😀", "x  y\n\n z "]:
         assert again.encode(text) == tokenizer.encode(text) == theirs(text).input_ids
     assert theirs.eos_token_id == 309
+
+
+def test_at_most_takes_what_the_corpus_gives() -> None:
+    small = train_bpe(CORPUS, 5000, at_most=True)
+    with pytest.raises(UserError, match=f"has only {small.vocab_size} entries"):
+        train_bpe(CORPUS, 5000)
+    assert train_bpe(CORPUS, 300, at_most=True).fingerprint == train_bpe(CORPUS, 300).fingerprint
+
+
+def test_a_mask_token_that_no_text_can_spell(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = train_bpe(CORPUS, 310, simplify=False, has_mask=True)
+    assert (tokenizer.vocab_size, tokenizer.eos_id, tokenizer.mask_id) == (310, 308, 309)
+    text = "[MASK] a_b <|endoftext|> [MASK]"
+    assert not {308, 309} & set(tokenizer.encode(text))
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert train_bpe(CORPUS, 310, simplify=False).mask_id == ord("_") - ord("!")  # as it is without
+    tokenizer.save(tmp_path)
+    again, theirs = load_tokenizer(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    assert (again.mask_id, again.fingerprint) == (309, tokenizer.fingerprint)
+    assert (theirs.mask_token_id, theirs.eos_token_id) == (309, 308)
+    assert theirs(text).input_ids == again.encode(text) == tokenizer.encode(text)
