@@ -19,7 +19,7 @@ GPT2 = SIZES | BIASES | dict(activation="gelu_tanh")
 LLAMA = SIZES | dict(positions="rope", norm="rmsnorm", n_kv_heads=2, activation="silu", gated=True)
 LLAMA |= dict(tie_embeddings=False)
 NEOX = SIZES | BIASES | dict(positions="rope", rope=RopeConfig(fraction=0.7), parallel=True, tie_embeddings=False)
-PHI3 = LLAMA | dict(window=5, layer_pattern=("local",))  # as Mistral, but for the fields of dropout
+PHI3 = LLAMA | dict(rope=RopeConfig(fraction=0.7))  # no other family turns part of a head and gates
 
 Tensors = dict[str, Tensor]
 

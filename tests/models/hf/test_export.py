@@ -134,9 +134,11 @@ def test_config_json_keeps_what_it_had_and_stays_true(tmp_path: Path) -> None:
     change_config(first, "dtype", torch_dtype="float16", bos_token_id=1, eos_token_id=[2, 3], task_specific_params={})
     save_pretrained(load_pretrained(first, dtype="bf16"), second)
     assert config(second) == config(first) | {"torch_dtype": "bfloat16"}
+    change_config(first, num_labels=2)  # which said enough for two
     classifier = load_pretrained(first, task="classification", num_labels=3)
     save_pretrained(classifier, second)
     labels = {"id2label": {str(i): f"LABEL_{i}" for i in range(3)}, "label2id": {f"LABEL_{i}": i for i in range(3)}}
+    change_config(first, "num_labels")
     expected = config(first) | labels | {"architectures": ["LlamaForSequenceClassification"], "torch_dtype": "float32"}
     assert config(second) == expected
     assert_equal(load_pretrained(second), classifier)

@@ -11,7 +11,7 @@ import torch
 from groundup.errors import UserError
 from groundup.models import load_pretrained
 from groundup.models.hf import filling
-from small import GPT2, LLAMA, NEOX, Tensors, assert_equal, change_config, change_weights, checkpoint
+from small import GPT2, LLAMA, NEOX, PHI3, Tensors, assert_equal, change_config, change_weights, checkpoint
 
 TIED = LLAMA | {"tie_embeddings": True}
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -128,7 +128,7 @@ def test_quantised_tensors(dtype: torch.dtype, tmp_path: Path) -> None:
     refused(tmp_path, rf"'{UP}' is {dtype}, quantised", lambda t: t | {UP: t[UP].to(dtype)})
 
 
-@pytest.mark.parametrize("fields", [GPT2, LLAMA, TIED, NEOX])
+@pytest.mark.parametrize("fields", [GPT2, LLAMA, TIED, NEOX, PHI3])
 def test_converted_piece_by_piece(fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of 7 rows, and so of what is left of each matrix."""
     model = checkpoint(tmp_path, **fields)

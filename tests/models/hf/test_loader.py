@@ -11,7 +11,7 @@ import pytest
 import torch
 from groundup.errors import UserError
 from groundup.models import load_pretrained, save_pretrained
-from small import GPT2, LLAMA, NEOX, Tensors, assert_equal, change_config, change_weights, checkpoint
+from small import GPT2, LLAMA, NEOX, PHI3, Tensors, assert_equal, change_config, change_weights, checkpoint
 
 
 def refused(folder: Path, message: str, **arguments: Any) -> None:
@@ -20,7 +20,7 @@ def refused(folder: Path, message: str, **arguments: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("fields", [GPT2, LLAMA, NEOX])
+@pytest.mark.parametrize("fields", [GPT2, LLAMA, NEOX, PHI3])
 def test_the_same_model_again(fields: dict[str, Any], tmp_path: Path) -> None:
     model = checkpoint(tmp_path, **fields)
     loaded = load_pretrained(str(tmp_path))
