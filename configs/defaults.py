@@ -97,6 +97,8 @@ def defaults_for(kind: str, task: str, layer: Layer) -> dict[str, Any]:
         return {}
     if kind != "full":
         return ADAPTERS
+    if fold(str(layer.values.get(("model", "init")))) == "random":  # nothing to be careful of: the schema's rates
+        return {key: value for key, value in FULL.items() if key != "trainer.optimizer.min_lr"}
     rate, smoothing = 5e-5, 0.0
     if task == "classification":
         rate, smoothing = 2e-5, 0.0 if _dataset(layer) == "imdb" else 0.1

@@ -52,7 +52,8 @@ KINDS = """\
 
 The defaults above are those of a run from scratch, also of one around an `hf_core`. A run from a checkpoint has those
 below in their place; its batch is the one that the registry recommends for the device, accumulated to 16 sequences a
-step, and its sequences have 1024 tokens, or as many as the model was trained for.
+step, and its sequences have 1024 tokens, or as many as the model was trained for. Random weights (`init: random`) are
+trained at the rates above, and else like published ones.
 """
 
 REGISTRY = """\

@@ -29,9 +29,11 @@ def announce(run: RunConfig, trainer: Trainer, data: TextData, folder: RunFolder
     s, sampler = trainer.settings, trainer.train
     tokens = s.accumulation * sampler.batch_size * sampler.context
     precision = {"no": "fp32"}.get(run.trainer.mixed_precision, run.trainer.mixed_precision)
+    trained, count = trainer.model.num_parameters(trainable_only=True), trainer.model.num_parameters()
+    frozen = f", {count - trained:,} of them frozen" if trained < count else ""
     held_out = f", {data.val.n_tokens:,} held out" if data.val else ""
     lines = [
-        f"model     {trainer.model.num_parameters():,} parameters on {run.general.device}, {precision}",
+        f"model     {_named(run)}{count:,} parameters{frozen} on {run.general.device}, {precision}",
         f"data      {run.dataset.name}: {data.train.n_tokens:,} tokens to train on{held_out}",
         f"steps     {s.max_iters:,} of {tokens:,} tokens ({s.accumulation} x {sampler.batch_size} x {sampler.context})",
         f"folder    {folder.root}",
@@ -41,6 +43,15 @@ def announce(run: RunConfig, trainer: Trainer, data: TextData, folder: RunFolder
     print("\n".join(lines), file=sys.stderr, flush=True)
     if trainer.progressed.step >= s.max_iters:
         notice(f"the run is complete: all {s.max_iters:,} steps are made; give trainer.max_iters to go further")
+
+
+def _named(run: RunConfig) -> str:
+    """What the run starts from, in a word or two."""
+    model = run.model
+    if model.base_model is None:
+        return ""
+    what = "core of " if model.core_model_type == "hf_core" else ""
+    return f"{what}{model.base_model}{' with random weights' if model.init == 'random' else ''}, "
 
 
 def write_results(

@@ -102,6 +102,16 @@ def test_what_a_run_says_beats_what_it_would_take():
     assert load("model=gpt2", "trainer.max_iters=7").trainer.epochs is None
 
 
+def test_random_weights_are_trained_at_the_rates_of_a_run_from_scratch():
+    trainer = load("model=gpt2", "--init", "Random").trainer
+    assert (trainer.optimizer.lr, trainer.optimizer.min_lr, trainer.epochs, trainer.warmup_ratio) == (
+        6e-4,
+        6e-6,
+        3,
+        0.1,
+    )
+
+
 def test_a_directory_of_ones_own(checkpoint: Checkpoint):
     run = load(f"model={checkpoint('roberta')}", "dataset=stdlib")
     assert (run.output.run_name, run.trainer.loss_fn, run.trainer.max_seq_length) == ("roberta", "masked_lm", 64)
