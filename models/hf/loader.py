@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from ...errors import UserError, nearest, notice
 from ..config import TASKS, ModelConfig, Task
@@ -65,7 +66,7 @@ def load_pretrained(
     if unread := checkpoint.settings.unread():
         notice(f"{checkpoint.where}: not known here, and left out of account: {', '.join(unread)}")
     labels = checkpoint.labels() if task == "classification" and num_labels is None else num_labels
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutInit():
         model = Model(config, task, labels)
     filling = Filling(model, checkpoint.keys, checkpoint.weights)
     filling.run(kind, place, may_make_head=task == "classification")
@@ -190,3 +191,12 @@ def _device(given: str | torch.device) -> torch.device:
         return torch.empty(0, device=given).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device '{given}' is not available here: {str(error).splitlines()[0]}") from error
+
+
+class WithoutInit(TorchFunctionMode):
+    """Modules made under it skip torch.nn.init: on the meta device it does nothing, and takes a second to be loaded."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,15 @@ def test_arguments_that_cannot_be_honoured(tmp_path: Path) -> None:
     refused(tmp_path, "dtype 'torch.int8' is not known", dtype=torch.int8)
     refused(tmp_path, "device 'gpu' is not available here", device="gpu")
     refused(tmp_path, "num_labels=2 is for task 'classification'", num_labels=2)
+
+
+def test_the_weights_to_be_replaced_are_not_initialised(tmp_path: Path) -> None:
+    """On the meta device torch's initialisers do nothing, but load sympy and hundreds of modules more to do it."""
+    checkpoint(tmp_path, **LLAMA)
+    code = f"import sys; from groundup.models import load_pretrained; load_pretrained({str(tmp_path)!r})"
+    code += "; print('sympy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_directories_that_are_none(tmp_path: Path) -> None:
