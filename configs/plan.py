@@ -61,7 +61,10 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
     tokens = trainer.max_seq_length or run.model.context_window
     half = trainer.mixed_precision != "no"
     per_step = trainer.batch_size * trainer.gradient_accumulation_steps * tokens
-    forward = flops_per_token(config, tokens, training=False)
+    forward = float(flops_per_token(config, tokens, training=False))
+    if trainer.loss_fn != "cross_entropy":  # only the masked tokens reach the head
+        width = config.d_embed if config.tie_embeddings else config.d_model
+        forward -= (1 - trainer.mask_ratio) * 2 * width * config.vocab_size
     flops = forward * (4 if trainer.gradient_checkpointing else 3)  # forward, backward twice that, and forward again
     count = parameters(config, task)
     frozen = sum(count[part] for part in CORE_PARTS) if run.model.freeze_core else 0

@@ -78,6 +78,8 @@ def test_shakespeare_has_nanogpts_settings():
         "from groundup.configs.docs import plain_text; plain_text()",
         "from groundup.configs.schema import load_config; from groundup.configs.plan import plan; "
         "str(plan(load_config('configs/gpt2_small.yaml', ['device=cpu'])))",
+        "from groundup.configs.schema import load_config; from groundup.configs.plan import plan; "
+        "str(plan(load_config(None, ['model=Llama-3.1-8B', 'device=cuda'])))",
     ],
 )
 def test_nothing_costly_is_imported(code: str):

@@ -78,6 +78,17 @@ def test_every_entry_can_be_planned_without_its_weights(entry: Any):
     assert "in all" in str(costs)
 
 
+def test_only_masked_tokens_cost_a_plan_the_head():
+    """BERT-tiny with its 30,522 rows of 128: most of what every token would cost is the head."""
+    from groundup.models.flops import flops_per_token
+
+    run = load("model=BERT-tiny", "init=random", "trainer.mask_ratio=0.25", "trainer.max_seq_length=32")
+    start = start_of(run)
+    assert start is not None
+    whole = flops_per_token(start.config, 32)
+    assert plan(run).flops_per_token == pytest.approx(whole - 0.75 * 6 * 30522 * 128)
+
+
 def test_the_length_is_the_models_where_that_is_shorter(capsys: pytest.CaptureFixture[str]):
     assert load("model=BERT-base").trainer.max_seq_length == 512
     assert load("model=BERT-base", "trainer.max_seq_length=100").trainer.max_seq_length == 100
@@ -239,6 +250,7 @@ def core(tmp_path: Path, checkpoint: Checkpoint) -> Callable[..., RunConfig]:
         ("gpt2", "cross_entropy", "learned", "layer_norm"),
         ("llama", "cross_entropy", "rope", "rms_norm"),
         ("bert", "masked_lm", "learned", "none"),
+        ("roberta", "masked_lm", "learned", "none"),
         ("deberta", "masked_lm", None, "none"),
     ],
 )

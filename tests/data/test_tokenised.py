@@ -81,6 +81,15 @@ def test_framed_documents_begin_and_end_by_the_tokenizers_template(
     assert TokenStream(tokens).bytes_per_token == sum(tokens.n_bytes_of) / (len(tokens.ids) - len(begin) * len(TEXTS))
 
 
+def test_a_document_encoded_in_parts_is_framed_once(made: Callable[..., Corpus], tmp_path: Path) -> None:
+    tokenizer = templated(tmp_path, "[CLS] $A [SEP]")
+    texts = ["a word of many " * 20_000, "short"]
+    assert tokenizer.splittable
+    tokens = tokenise(made(texts), tokenizer, tmp_path, framed=True)
+    expected = [tokenizer.encode(text, add_special_tokens=True) for text in texts]
+    assert tokens.ids.tolist() == [i for ids in expected for i in ids]
+
+
 def test_both_halves_of_a_document_that_is_cut_are_framed(made: Callable[..., Corpus], tmp_path: Path) -> None:
     tokenizer = templated(tmp_path, "[CLS] $A [SEP]")
     tokens = tokenise(made(["one two three four"]), tokenizer, tmp_path, cut_at=8, framed=True)
