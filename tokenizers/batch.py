@@ -49,7 +49,7 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     As `tokenizers` does it (utils/truncation.rs): of an odd rest the longer text keeps one more.
     """
     short, long = sorted((first, second))
-    long = short if short > room else max(short, room - short)
+    long = max(short, room - short)
     if short + long > room:
         short, long = room // 2, room // 2 + room % 2
     return (short, long) if first <= second else (long, short)

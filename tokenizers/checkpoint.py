@@ -113,8 +113,7 @@ def _add_special(inner: HFTokenizer, settings: Settings, kind: TokenizerClass | 
     for token in (*tokens, *settings.extra()):
         known = there.get(token.content)
         if known is None or (bare and token.special and not known.special):
-            inner.add_tokens([token])
-            there[token.content] = token
+            inner.add_tokens([token])  # of two that are spelt alike the last one counts
     return special
 
 

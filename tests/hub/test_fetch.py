@@ -73,12 +73,13 @@ def test_shards_and_bin(hub: Hub) -> None:
 
 @pytest.mark.slow
 def test_revisions(hub: Hub) -> None:
-    older = {**TINY, "model.safetensors": b"older"}
+    older = {"config.json": b"{}", "model.safetensors": b"older", "vocab.txt": b"older"}
     hub.repos["org/tiny"] = Repo(TINY, {"main": COMMIT, "v1": OLDER, "refs/pr/1": OLDER}, older)
     tag, commit, request, main, none = hub.fetch(
         *steps(*(("org/tiny", revision) for revision in ("v1", OLDER, "refs/pr/1", "main", "v2")))
     )
     assert tag["folder"] == commit["folder"] == request["folder"] != main["folder"]
+    assert tag["files"] == sorted(older)
     assert (Path(tag["folder"]) / "model.safetensors").read_bytes() == b"older"
     assert none["error"].startswith(f"{START}'org/tiny' has no branch, tag or commit 'v2': pick one at http://")
     results = hub.fetch(*steps(("org/tiny", "v1"), ("org/tiny", OLDER), ("org/tiny", "v2")), HF_HUB_OFFLINE="1")

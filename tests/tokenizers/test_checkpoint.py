@@ -74,6 +74,13 @@ def test_added_and_extra_tokens(make: Make, texts: list[str]) -> None:
     assert ours.vocab_size == len(theirs) == 50262
 
 
+def test_the_settings_say_how_a_token_is_found(make: Make) -> None:
+    """tokenizer.json takes no space along with the token, added_tokens_decoder the one before it."""
+    token = {"content": "<|endoftext|>", "lstrip": True, "normalized": False, "special": True}
+    ours, theirs = both(make("gpt2/tokenizer.json", tokenizer_config={"added_tokens_decoder": {"50256": token}}))
+    assert ours.encode("a  <|endoftext|> b") == theirs("a  <|endoftext|> b").input_ids == [64, 50256, 275]
+
+
 def test_the_file_counts_where_transformers_5_makes_the_class_anew(make: Make, shared: Path) -> None:
     """SmolLM2's tokenizer.json takes digits one by one. Its class, GPT2Tokenizer, does not know of that."""
     content = json.loads((shared / "tokenizers/gpt2/tokenizer.json").read_text(encoding="utf-8"))
@@ -163,6 +170,19 @@ def test_vocab_and_merges(make: Make, texts: list[str], model_type: str, setting
     added = {"<x>": 50265, "zzz": 50266, CHAT[0]: 50267}
     files = {"config": {"model_type": model_type}, "tokenizer_config": settings, "added_tokens": added}
     check_alike(make("opt/vocab.json", "opt/merges.txt", **files), [*texts[:200], "<x> a zzz<|im_start|>b <|im_end|>"])
+
+
+def test_older_files_that_differ(make: Make) -> None:
+    """special_tokens_map.json goes before tokenizer_config.json. An added token is found in any case, as other words of
+    this vocabulary are, and a special one as it is written."""
+    settings = {"sep_token": "[PAD]", "additional_special_tokens": ["[E]"]}
+    special = {"sep_token": "[MASK]", "mask_token": {**END, "content": "[CLS]"}}
+    files = {"config": {"model_type": "bert"}, "special_tokens_map": special, "tokenizer_config": settings}
+    folder = make("bert-base-uncased/vocab.txt", **files, added_tokens={"NewTok": 30522, "[E]": 30523})
+    ours, theirs = both(folder)
+    check_ids(ours, theirs, ["a newtok NEWTOK NewTok b", "a [e] [E] b", "[MASK] [SEP]"])
+    check_special(ours, theirs)
+    assert (ours.sep_id, ours.mask_id) == (103, 101)
 
 
 def test_deberta_s_spm_model(tmp_path: Path, texts: list[str]) -> None:

@@ -49,14 +49,19 @@ def test_tokenizers_of_checkpoints(shared: Path, tmp_path: Path, texts: list[str
     assert (again.mask_id, again.pad_id, again.cls_id) == (tokenizer.mask_id, tokenizer.pad_id, tokenizer.cls_id)
 
 
-def test_deberta_s(tmp_path: Path, texts: list[str]) -> None:
-    """Its characters are replaced in the tokenizer.json too."""
-    (tmp_path / "spm.model").write_bytes((FIXTURES / "unigram.model").read_bytes())
-    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+@pytest.mark.parametrize(
+    ("fixture", "name", "model_type"),
+    [("unigram", "spm.model", "deberta-v2"), ("gemma", "tokenizer.model", "gemma3_text")],
+)
+def test_sentencepiece_s(tmp_path: Path, texts: list[str], fixture: str, name: str, model_type: str) -> None:
+    """DeBERTa's characters are replaced in the tokenizer.json too, and Gemma fills up on the left."""
+    (tmp_path / name).write_bytes((FIXTURES / f"{fixture}.model").read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     tokenizer = load_tokenizer(tmp_path)
     (tmp_path / "out").mkdir()
-    check(tokenizer, tmp_path / "out", texts, "deberta-v2")
-    assert tokenizer.vocab_size == 321  # [MASK] was added
+    check(tokenizer, tmp_path / "out", texts[::2], model_type)
+    assert tokenizer.padding_side == ("left" if fixture == "gemma" else "right")
+    assert tokenizer.vocab_size == (520 if fixture == "gemma" else 321)  # [MASK] was added
 
 
 @pytest.mark.parametrize("simplify", [False, True])
