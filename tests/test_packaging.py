@@ -49,6 +49,7 @@ print(groundup.models.__file__)
 print(tokenizers.__file__)
 from groundup.trainers.command import main
 yaml = pathlib.Path(groundup.models.__file__).parent.parent / "configs" / "quickstart.yaml"
+assert main(["--list-models"]) == 0  # the registry and the shapes came along
 sys.exit(main(["--config", str(yaml), "dataset.name=words.txt", "model.vocab_size=270", "model.num_layers=1",
     "trainer.max_iters=2", "trainer.warmup_iters=1", "trainer.max_seq_length=32", "trainer.batch_size=2",
     "evaluation.sample_tokens=3", "evaluation.batch_size=2", "evaluation.interval=2", "general.device=cpu"]))
@@ -59,6 +60,7 @@ sys.exit(main(["--config", str(yaml), "dataset.name=words.txt", "model.vocab_siz
     models, tokenizers = used.stdout.split()[:2]
     assert models.startswith(str(tmp_path / "site")), models
     assert "groundup" not in tokenizers
+    assert "openai-community/gpt2" in used.stdout
     assert list(tmp_path.glob("results/*/*/train/weights/step_00000002/model.safetensors"))
 
 
