@@ -179,7 +179,7 @@ def test_the_chunk_of_the_loss_does_not_matter(tiny: Tiny) -> None:
 
 
 def test_a_tied_embedding_has_one_dense_gradient(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lookup's rows are added to the head's gradient as a sparse tensor; the weights are those of two dense ones."""
+    """The lookup's rows are added to the head's gradient as a sparse tensor; the weights are as with two dense ones."""
     a = weights(run(tiny("a"), "trainer.max_iters=3"))
     lookups: list[bool] = []
     embedding = torch.nn.functional.embedding
