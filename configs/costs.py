@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..models.config import ModelConfig, Norm, Task
 
 FP32 = 4  # bytes
+MOMENTS = {"adamw": 2.0 * FP32, "adamw_8bit": 2.0 + 2 * FP32 / 256, "paged_adamw_8bit": 2.0 + 2 * FP32 / 256}
 CHUNK_BYTES = 256 * 2**20  # of logits at once where trainer.loss_chunk_tokens is null
 
 
@@ -52,11 +53,12 @@ def training_memory(
     chunk: int | None,
     task: Task = "causal_lm",
     frozen: int = 0,
+    moments: float = 2 * FP32,
 ) -> dict[str, float]:
     """Estimated bytes at the peak of a training step with AdamW, by part. `half`: matmuls run in 16 bits.
 
     `chunk` is the number of tokens whose logits exist at once; None: what fits CHUNK_BYTES, 0: all of them. `frozen`
-    parameters have neither gradient nor moments.
+    parameters have neither gradient nor moments. `moments`: the optimizer's bytes a parameter, see MOMENTS.
     """
     total = sum(parameters(config, task).values())
     width = 2 if half else FP32
@@ -67,7 +69,7 @@ def training_memory(
     return {
         "weights": total * FP32,
         "gradients": (total - frozen) * FP32,
-        "optimizer (two moments)": (total - frozen) * 2 * FP32,
+        "optimizer (two moments)": (total - frozen) * moments,
         "16-bit copies of the matrices": (total - parameters(config)["norms"]) * 2.0 if half else 0.0,
         "activations": kept + 3 * stream,
         "logits": min(logits, batch * tokens * config.vocab_size * width),

@@ -50,13 +50,6 @@ NOT_YET = (
         marked="`lora`, `qlora` and `spectrum` are not available yet",
     ),
     NotYet("models", _given, "training several models", "give one model under `model:`"),
-    NotYet(
-        "trainer.optimizer.name",
-        lambda name: name != "adamw",
-        "an optimizer with 8-bit states",
-        "use `adamw`",
-        marked="8-bit states are not available yet",
-    ),
     NotYet("trainer.batch_sizes", _given, "a table of batch sizes by model and task", "give trainer.batch_size"),
     NotYet("dataset.format", _given, "instruction data", "name a text corpus in dataset.name"),
     NotYet("dataset.train_path", _given, "instruction data", "name the file in dataset.name"),

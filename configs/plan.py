@@ -9,7 +9,7 @@ from ..models.config import ModelConfig
 from ..models.flops import flops_per_token
 from ..models.start import Start
 from .architecture import architecture, start_of, task_of
-from .costs import parameters, training_memory
+from .costs import FP32, MOMENTS, parameters, training_memory
 from .devices import device_type
 from .schema_run import RunConfig
 
@@ -70,6 +70,11 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
     frozen = sum(count[part] for part in CORE_PARTS) if run.model.freeze_core else 0
     if frozen:
         notes.append(f"the core's {frozen:,} parameters are frozen: they have neither gradient nor moments")
+    moments = MOMENTS[trainer.optimizer.name]
+    paged = trainer.optimizer.name == "paged_adamw_8bit" and device_type(run.general.device) == "cuda"
+    if paged:
+        held = moments * (sum(count.values()) - frozen)
+        notes.append(f"the optimizer's moments, {_bytes(held)}, lie in the host's memory, not in the GPU's")
     memory = training_memory(
         config,
         trainer.batch_size,
@@ -79,6 +84,7 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
         trainer.loss_chunk_tokens,
         task,
         frozen,
+        0.0 if paged else moments,
     )
     source = "measured"
     if rate is None:
@@ -102,7 +108,7 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
         tokens_per_step=per_step,
         steps=trainer.max_iters,
         memory={part: size for part, size in memory.items() if size},
-        disk=kept * 12.0 * sum(count.values()),
+        disk=kept * (FP32 + moments) * sum(count.values()),
         rate=rate,
         rate_source=source,
         seconds=seconds,

@@ -23,7 +23,9 @@ class Optimizer(Section):
     """The optimizer; `optimizer: AdamW` is short for `optimizer: {name: AdamW}`."""
 
     name: Annotated[Literal["adamw", "adamw_8bit", "paged_adamw_8bit"], spelled(adamw_torch="adamw")] = key(
-        "adamw", "`adamw` (also `adamw_torch`), `adamw_8bit` or `paged_adamw_8bit`"
+        "adamw",
+        "`adamw` (also `adamw_torch`): 8 bytes of moments a parameter; `adamw_8bit`: 2 bytes, in blocks of 8-bit "
+        "codes; `paged_adamw_8bit`: those 2 bytes in the host's memory, where there is a CUDA GPU",
     )
     lr: NaturalNumber = key(6e-4, "highest learning rate, reached after warmup")
     min_lr: NaturalNumber = key(6e-6, "learning rate at the end of the decay")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .adamw8bit import AdamW8bit
+
+OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -25,6 +30,22 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         for members, decay in groups
         if members
     ]
+
+
+def build_optimizer(
+    name: OptimizerName,
+    groups: list[dict],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    correct_bias: bool = True,
+) -> torch.optim.Optimizer:
+    """The optimizer of a configuration's name; its state exists from now on."""
+    if name == "adamw":
+        return build_adamw(groups, lr=lr, betas=betas, eps=eps, correct_bias=correct_bias)
+    paged = name == "paged_adamw_8bit"
+    return AdamW8bit(groups, lr=lr, betas=betas, eps=eps, correct_bias=correct_bias, paged=paged)
 
 
 def build_adamw(
@@ -65,30 +86,27 @@ def state_by_name(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_state_by_name(optimizer: torch.optim.Optimizer, state: dict[str, Tensor], where: object) -> None:
-    """The inverse of `state_by_name`: every tensor is used, every parameter that had state gets it back.
+    """The inverse of `state_by_name`: every tensor is used, and goes where the optimizer keeps its own.
 
     Raises:
-        UserError: the tensors are not those of this model's parameters.
+        UserError: the tensors are not those of this optimizer or of this model's parameters.
     """
-    by_parameter: dict[str, dict[str, Tensor]] = {}
+    remedy = "resume with the configuration the run was started with"
+    own = state_by_name(optimizer)
+    trained = {key.rpartition("/")[0] for key in own}
     for key, value in state.items():
         name, _, slot = key.rpartition("/")
-        by_parameter.setdefault(name, {})[slot] = value
-    for group in optimizer.param_groups:
-        for name, parameter in zip(group["names"], group["params"], strict=True):
-            slots = by_parameter.pop(name, {})
-            for slot, value in slots.items():
-                if value.dim() and value.shape != parameter.shape:
-                    raise UserError(
-                        f"{where}: the state of '{name}' has shape {tuple(value.shape)}, the model's parameter "
-                        f"{tuple(parameter.shape)}; resume with the configuration the run was started with"
-                    )
-                # AdamW's step counter stays where its kernel wants it; the moments go with the parameter.
-                counter_on_device = slot == "step" and bool(group.get("fused"))
-                on = parameter.device if slot != "step" or counter_on_device else value.device
-                optimizer.state[parameter][slot] = value.to(on)
-    if by_parameter:
-        raise UserError(
-            f"{where}: holds optimizer state of '{next(iter(by_parameter))}', which this model does not train; "
-            "resume with the configuration the run was started with"
-        )
+        if name not in trained:
+            raise UserError(f"{where}: holds optimizer state of '{name}', which this model does not train; {remedy}")
+        if key not in own or own[key].dtype != value.dtype:
+            raise UserError(f"{where}: the state of '{name}', its {slot}, is that of another optimizer; {remedy}")
+        if own[key].shape != value.shape:
+            raise UserError(
+                f"{where}: the state of '{name}' has shape {tuple(value.shape)}, the model's parameter "
+                f"{tuple(own[key].shape)}; {remedy}"
+            )
+    if missing := own.keys() - state.keys():
+        name = min(missing).rpartition("/")[0]
+        raise UserError(f"{where}: holds no optimizer state of '{name}', which this model trains; {remedy}")
+    for key, value in state.items():
+        own[key].copy_(value)

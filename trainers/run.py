@@ -28,7 +28,7 @@ from .folder import RunFolder, new_run_folder, write_text
 from .initial import initial_model, initial_tokenizer, special_ids
 from .losses import chunk_tokens
 from .metrics import Trackers
-from .optimizers import build_adamw, parameter_groups
+from .optimizers import build_optimizer, parameter_groups
 from .precision import DTYPES, build_precision
 from .progress import duration
 from .report import announce, versions, write_results
@@ -87,7 +87,8 @@ def _build(
     settings, learning_rate = plan_steps(run, sampler.batches_per_epoch, config.vocab_size)
     precision = build_precision(run.trainer.mixed_precision, device)
     options = run.trainer.optimizer
-    optimizer = build_adamw(
+    optimizer = build_optimizer(
+        options.name,
         parameter_groups(model, options.weight_decay),
         lr=options.lr,
         betas=(options.beta1, options.beta2),

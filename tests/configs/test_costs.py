@@ -125,6 +125,20 @@ def test_memory_by_part(load: Load):
     assert checkpointed["activations"] < memory["activations"]
 
 
+def test_moments_by_optimizer(load: Load):
+    """8 bytes a parameter; 2 and a maximum in fp32 for each 256; or none on the GPU, and a note of where they are."""
+    part, disk = "optimizer (two moments)", plan(load()).disk
+    count = sum(plan(load()).parameters.values())
+    small = load({"trainer.optimizer.name": "adamw_8bit"})
+    assert plan(small).memory[part] == pytest.approx(count * (2 + 8 / 256))
+    assert plan(small).disk == pytest.approx(disk * (4 + 2 + 8 / 256) / 12)
+    paged = load({"trainer.optimizer.name": "paged_adamw_8bit"})
+    assert plan(paged).memory[part] == plan(small).memory[part]
+    on_gpu = plan(load({"trainer.optimizer.name": "paged_adamw_8bit"}, device="cuda"))
+    assert part not in on_gpu.memory
+    assert "the optimizer's moments," in str(on_gpu)
+
+
 def test_the_loss_takes_chunks_of_the_size_the_plan_counts():
     for dtype in (torch.float32, torch.bfloat16):
         assert chunk_tokens(100_000, dtype) == CHUNK_BYTES // (100_000 * dtype.itemsize)

@@ -122,7 +122,6 @@ def test_the_comprehensive_example_is_refused_with_what_to_change():
         "model.load_in_4bit",
         "model.use_flash_attention",
         "fine_tuning.method",
-        "training.optimizer",
         "dataset.format",
         "distributed.use_deepspeed",
     ):

@@ -250,7 +250,6 @@ def test_constant_needs_no_warmup(load: Load):
 GIVEN: dict[str, Any] = {
     "fine_tuning.method": "lora",
     "models": ["BERT-tiny"],
-    "trainer.optimizer.name": "adamw_8bit",
     "trainer.batch_sizes": {"gpt2": {"classification": 8}},
     "dataset.format": "alpaca",
     "dataset.preprocessing": {"add_eos_token": True},
