@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Nothing in the tests may reach the network; code that talks to the hub is tested against localhost.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if not Path("/dev/nvidiactl").exists():
+    # Where there is no GPU, Triton interprets its kernels: it reads this when it is imported, by whatever imports it.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")
