@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import UserError
 from .cache import KVCache
 from .dropout import without_dropout
+from .packed import packed_linears
 from .rope import is_long
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def generate(
     cache = KVCache(model.config.n_layers, longest) if use_cache else None
     stops = ids.new_tensor([eos_id] if isinstance(eos_id, int) else list(eos_id or ()))
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    with without_dropout(model):
+    with without_dropout(model), packed_linears(model, len(ids), max_new_tokens):
         for _ in range(max_new_tokens):
             token = sampling.choose(next_logits(model, ids, mask, cache), generator)  # (B,)
             if len(stops):
