@@ -2,7 +2,19 @@
 
 from setuptools import setup
 
-FOLDERS = ["configs", "data", "errors", "evaluation", "hub", "models", "models/hf", "models/quant", "tokenizers", "trainers"]
+FOLDERS = [
+    "configs",
+    "data",
+    "errors",
+    "evaluation",
+    "hub",
+    "models",
+    "models/hf",
+    "models/kernels",
+    "models/quant",
+    "tokenizers",
+    "trainers",
+]
 PACKAGES = {f"groundup.{folder.replace('/', '.')}": folder for folder in FOLDERS}
 
 setup(
