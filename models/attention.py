@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cache import LayerCache
 from .config import ModelConfig
+from .device import takes_kernels
 from .dropout import Dropout
 from .norms import build_norm
 from .rope import RopeTables, apply_rope
@@ -51,6 +54,7 @@ class Attention(Projections):
         self.causal, self.softcap = config.causal, config.attn_softcap
         self.q_norm = build_norm(config, config.head_dim) if config.qk_norm else None
         self.k_norm = build_norm(config, config.head_dim) if config.qk_norm else None
+        self.rope_kernel: Callable[[Tensor, RopeTables, bool], Tensor] | None = None  # see kernels/switch.py
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, rope: RopeTables | None = None, cache: LayerCache | None = None
@@ -71,7 +75,13 @@ class Attention(Projections):
         q, k = self.split_heads(self.q(x)), self.split_heads(self.k(x))
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        return (q, k) if rope is None else (apply_rope(q, rope), apply_rope(k, rope))
+        return (q, k) if rope is None else (self.turn(q, rope), self.turn(k, rope))
+
+    def turn(self, x: Tensor, rope: RopeTables) -> Tensor:
+        """x (B, n, T, D), which nothing else reads -> (B, n, T, D)"""
+        if self.rope_kernel is not None and takes_kernels(x):
+            return self.rope_kernel(x, rope, not (torch.is_grad_enabled() and x.requires_grad))
+        return apply_rope(x, rope)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """q (B, H, T, D), k and v (B, G, S, D) -> (B, H, T, D)"""

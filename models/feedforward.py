@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .config import Activation, ModelConfig
+from .device import takes_kernels
 
 _LARGE = 2**20  # elements: of smaller activations, computing them again costs more than it frees
 
@@ -39,7 +40,9 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         C, F_ = config.d_model, config.d_ff
+        self.kind: Activation = config.activation
         self.activation = ACTIVATIONS[config.activation]
+        self.kernel: Callable[[Tensor, Tensor], Tensor] | None = None  # of act(gate) * up, see kernels/switch.py
         self.up = nn.Linear(C, F_, bias=config.ffn_bias)
         self.gate = nn.Linear(C, F_, bias=config.ffn_bias) if config.gated else None
         self.down = nn.Linear(F_, C, bias=config.ffn_bias)
@@ -55,4 +58,7 @@ class FeedForward(nn.Module):
 
     def project_down(self, up: Tensor, gate: Tensor | None) -> Tensor:
         """up and gate (B, T, F) -> (B, T, C)"""
-        return self.down(self.activation(up) if gate is None else self.activation(gate) * up)
+        if gate is None:
+            return self.down(self.activation(up))
+        kernel = self.kernel if takes_kernels(gate) else None
+        return self.down(self.activation(gate) * up if kernel is None else kernel(gate, up))
