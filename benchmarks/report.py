@@ -137,9 +137,12 @@ def publish(arguments: argparse.Namespace, name: str, title: str, data: dict[str
 
 
 def peak_memory() -> float:
-    """The most memory this process has had at once, in GiB (ru_maxrss)."""
+    """The most memory this process has had at once, in GiB."""
     import resource
 
+    with contextlib.suppress(OSError):  # Linux: ru_maxrss would count what a large parent had before exec
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024 / GIB
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import reduce
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import UserError, notice
 from ..model import Model
+from ..quant.packed import PackedLinear
+from ..quant.replace import ModelKind, quantize_model
 from .keys import Keys, extras, task_rows
 from .rows import Row, Shape, parameter_rows
 from .weights import Weights
@@ -34,8 +37,15 @@ class Filling:
         self.rows = parameter_rows(task_rows(keys.family, model.task, model.config.n_layers), self.shapes)
         self.filled: dict[str, str] = {}  # our parameter -> the key that filled it
 
-    def run(self, dtype: torch.dtype | None, device: torch.device, *, may_make_head: bool) -> None:
-        """Fill every parameter, in `dtype` (None: as stored) on `device`.
+    def run(
+        self,
+        dtype: torch.dtype | None,
+        device: torch.device,
+        *,
+        may_make_head: bool,
+        quantization: ModelKind | None = None,
+    ) -> None:
+        """Fill every parameter, in `dtype` (None: as stored) on `device`; pack those that are to be quantised.
 
         Raises:
             UserError: a key is left over, missing or of another shape, or two that must be equal are not.
@@ -46,6 +56,8 @@ class Filling:
         missing = self._missing(sources)
         if missing and not (may_make_head and all(name.startswith("head.") for name in missing)):
             raise self._cannot_fill(missing)
+        if quantization is not None:
+            quantize_model(self.model, quantization)  # empty layers, which _put fills
         for key, row in sources.items():
             self._place(key, row, dtype, device)
         self.weights.give_back()
@@ -130,7 +142,8 @@ class Filling:
             return
         stored = self.weights.tensor(key)
         parts = row.split(stored, widths, self.head_dim) if row.layout == "stacked" else []
-        if not (parts and stored.dtype == dtype and device.type == "cpu" and all(p.is_contiguous() for p in parts)):
+        is_kept = parts and stored.dtype == dtype and device.type == "cpu" and not any(map(self._is_packed, names))
+        if not (is_kept and all(part.is_contiguous() for part in parts)):
             parts = [torch.empty(self.shapes[name], dtype=dtype, device=device) for name in names]
             for i, rows, piece in self._pieces(key, row, widths):
                 parts[i][rows].copy_(piece)
@@ -166,7 +179,14 @@ class Filling:
                 yield i, slice(start, stop), lent[before + start : before + stop]
             before += width
 
+    def _is_packed(self, name: str) -> bool:
+        module, _, leaf = name.rpartition(".")
+        return leaf == "weight" and isinstance(self.model.get_submodule(module), PackedLinear)
+
     def _put(self, name: str, tensor: Tensor) -> None:
+        if self._is_packed(name):
+            cast(PackedLinear, self.model.get_submodule(name.rpartition(".")[0])).pack(tensor)
+            return
         parameter = nn.Parameter(tensor)
         for other, first in self.known_as.items():
             if first == name:

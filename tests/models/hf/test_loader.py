@@ -39,7 +39,7 @@ def test_the_same_model_again(fields: dict[str, Any], tmp_path: Path) -> None:
 
 def test_arguments_that_cannot_be_honoured(tmp_path: Path) -> None:
     checkpoint(tmp_path, **LLAMA)
-    refused(tmp_path, "quantization='nf4' is not available yet", quantization="nf4")
+    refused(tmp_path, "quantization 'nf5' is not known. Did you mean 'nf4'", quantization="nf5")
     refused(tmp_path, "task 'causal' is not known. Did you mean 'causal_lm'", task="causal")
     refused(tmp_path, r"llama has no task 'masked_lm'. Known: causal_lm, classification, encoder", task="masked_lm")
     refused(tmp_path, "dtype 'float32' is not known. Known: fp32, bf16, fp16", dtype="float32")
