@@ -11,8 +11,8 @@ clip at norm 1, AdamW.
     matmuls        the matrix products of one step (of the fused shapes, forward and both gradients) into
                    preallocated outputs, and nothing else: what this machine's library can do
 
-All have the same sizes, no dropout, and weights in fp32; bf16 is autocast. Peak memory is ru_maxrss of each
-system's process after its last step. 16 bytes a parameter of it (weight, gradient, two moments) nobody can avoid here.
+All have the same sizes, no dropout, and weights in fp32; bf16 is autocast. Peak memory is the most each
+system's process held up to its last step. 16 bytes a parameter of it (weight, gradient, two moments) nobody can avoid here.
 """
 
 from __future__ import annotations
