@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -27,9 +29,11 @@ class LMHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., C) -> (..., V), in the dtype of the matmul (bf16 under bf16 autocast)"""
-        if self.project is not None:
-            hidden = self.project(hidden)
-        return cap_logits(self.out(hidden), self.softcap)
+        return cap_logits(self.uncapped(hidden), self.softcap)
+
+    def uncapped(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., V)"""
+        return self.out(hidden if self.project is None else self.project(hidden))
 
 
 class MaskedLMHead(nn.Module):
@@ -47,10 +51,12 @@ class MaskedLMHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., C) -> (..., V)"""
+        return cap_logits(self.uncapped(hidden), self.softcap)
+
+    def uncapped(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., V)"""
         x = self.activation(self.dense(hidden))  # (..., E)
-        if self.norm is not None:
-            x = self.norm(x)
-        return cap_logits(self.out(x), self.softcap)
+        return self.out(x if self.norm is None else self.norm(x))
 
 
 class ReplacedTokenHead(nn.Module):
@@ -113,6 +119,13 @@ def build_head(config: ModelConfig, task: Task, tokens: nn.Embedding, num_labels
     if task == "masked_lm":
         return MaskedLMHead(config, tokens)
     return ReplacedTokenHead(config) if task == "replaced_token" else nn.Identity()
+
+
+def before_cap(head: nn.Module) -> tuple[Callable[[Tensor], Tensor], float | None]:
+    """The head without the last step of a soft-capped one, and the cap: a loss takes that step without keeping it."""
+    if isinstance(head, (LMHead, MaskedLMHead)) and head.softcap is not None:
+        return head.uncapped, head.softcap
+    return head, None
 
 
 def cap_logits(logits: Tensor, cap: float | None) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..models.heads import before_cap
+from ..models.kernels import uses_kernels
 from ..models.model import Model
 from .losses import loss_sum
 from .precision import Precision
@@ -42,6 +44,8 @@ def heldout_loss(
         loss, perplexity, bits_per_byte (if the bytes are known), tokens, seconds; None if it was abandoned.
     """
     was_training, started = model.training, time.perf_counter()
+    head, softcap = before_cap(model.head)
+    fused = uses_kernels(model)
     model.eval()
     nats, count = 0.0, 0
     try:
@@ -50,7 +54,7 @@ def heldout_loss(
                 return None
             with precision.autocast():
                 hidden = model.hidden_states(input_ids, segment_ids=segment_ids)  # (B, T, C)
-                loss, targets = loss_sum(hidden, labels, model.head, chunk=chunk)
+                loss, targets = loss_sum(hidden, labels, head, chunk=chunk, softcap=softcap, fused=fused)
             nats, count = nats + loss.item(), count + targets
     finally:
         model.train(was_training)

@@ -20,6 +20,8 @@ from torch import Tensor
 from ..data.sampling import Batch, Sampler
 from ..errors import UserError
 from ..models.dropout import Dropout
+from ..models.heads import before_cap
+from ..models.kernels import uses_kernels
 from ..models.model import Model
 from ..models.saved import load_weights, read_state
 from .checkpoint import load_optimizer, random_states, restore_random_states, save_checkpoint
@@ -136,7 +138,14 @@ class Trainer:
             with self.precision.autocast():
                 hidden = hidden_states(batch.input_ids, segment_ids=batch.segment_ids)  # (B, T, C)
             total += loss_backward(
-                hidden, batch.labels, self._head, chunk=s.chunk, scale=scale, smoothing=s.label_smoothing
+                hidden,
+                batch.labels,
+                self._head,
+                chunk=s.chunk,
+                scale=scale,
+                smoothing=s.label_smoothing,
+                softcap=before_cap(self.model.head)[1],
+                fused=uses_kernels(self.model),
             )
         scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -156,7 +165,7 @@ class Trainer:
 
     def _head(self, states: Tensor) -> Tensor:
         with self.precision.autocast():
-            return self.model.head(states)  # (n, C) -> (n, V)
+            return before_cap(self.model.head)[0](states)  # (n, C) -> (n, V)
 
     def _count_nonfinite(self, loss: float, norm: float, window: list[Batch]) -> None:
         """A step whose loss or gradient was not finite changed no weight; too many in a row end the run."""

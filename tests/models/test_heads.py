@@ -8,7 +8,7 @@ import pytest
 import torch
 from groundup.errors import UserError
 from groundup.models import build_model
-from groundup.models.heads import ClassificationHead, LMHead, MaskedLMHead, ReplacedTokenHead
+from groundup.models.heads import ClassificationHead, LMHead, MaskedLMHead, ReplacedTokenHead, before_cap
 from torch import nn
 
 HIDDEN = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(0))
@@ -55,6 +55,20 @@ def test_masked_token(tiny, tied) -> None:
     x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
     expected = (x * head.norm.weight + head.norm.bias) @ head.out.weight.T + head.out.bias
     torch.testing.assert_close(head(HIDDEN), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["causal_lm", "masked_lm", "replaced_token", "encoder"])
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_a_loss_may_take_the_cap(build, task, cap) -> None:
+    head = build(task, logit_softcap=cap).head
+    function, found = before_cap(head)
+    if cap is None or task not in ("causal_lm", "masked_lm"):
+        assert (function, found) == (head, None)
+        return
+    assert found == cap
+    x = HIDDEN * 9
+    torch.testing.assert_close(cap * torch.tanh(function(x) / cap), head(x))
+    assert function(x).abs().max() > cap
 
 
 def test_replaced_token(tiny) -> None:

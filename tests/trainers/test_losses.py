@@ -70,6 +70,27 @@ def test_chunks_give_the_gradients_of_the_plain_loss(chunk: int, bias: bool) -> 
         torch.testing.assert_close(p.grad, expected[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_cap_of_the_logits_is_part_of_the_loss(smoothing: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    head = nn.Linear(11, 29).to(dtype)
+    hidden, labels = torch.randn(3, 5, 11).to(dtype).requires_grad_(), torch.randint(0, 29, (3, 5))
+    capped = 0.7 * torch.tanh(head(hidden).float() / 0.7)
+    expected = reference(capped.flatten(0, 1), labels.flatten(), smoothing)
+    wanted = torch.autograd.grad(expected * 0.5, [hidden, head.weight])
+
+    total = loss_backward(hidden, labels, head, chunk=4, scale=0.5, smoothing=smoothing, softcap=0.7)
+
+    torch.testing.assert_close(total, expected.detach(), rtol=1e-5, atol=1e-5)
+    for got, exact in zip((hidden.grad, head.weight.grad), wanted, strict=True):
+        tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+        torch.testing.assert_close(got, exact, rtol=tolerance, atol=tolerance)
+    if smoothing == 0:
+        evaluated, n = loss_sum(hidden, labels, head, chunk=4, softcap=0.7)
+        torch.testing.assert_close((evaluated, n), (total, 15), rtol=1e-5, atol=1e-5)
+
+
 def test_tied_head_collects_both_gradients() -> None:
     torch.manual_seed(2)
     table = nn.Embedding(17, 8)
