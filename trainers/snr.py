@@ -1,0 +1,130 @@
+"""The signal-to-noise ratio of a model's matrices, by the edge that random-matrix theory gives the noise.
+
+The singular values of a matrix of noise end at an edge that is known (Marchenko and Pastur); what lies above it was
+learnt. https://arxiv.org/abs/2406.06623, 3
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..data.cache import publish_folder, short_hash
+from ..errors import UserError, notice
+from ..models.model import Model
+from ..models.quant.packed import PackedLinear
+
+_FORMAT = 1  # of the scores: another formula gets another number
+_FILE = "scores.json"
+_IQR = 1.349  # the interquartile range of a normal distribution, in standard deviations
+_IN_LAYER = re.compile(r"core\.layers\.(\d+)\.(.+)$")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One matrix of a block."""
+
+    name: str  # of its module: core.layers.3.attn.f.q
+    kind: str  # attn.q
+    layer: int
+    shape: tuple[int, int]
+    snr: float
+
+
+@torch.no_grad()
+def signal_to_noise(weight: Tensor) -> float:
+    """(out, in) -> the singular values above the noise's edge over those below, in parts of the largest of them.
+
+    The edge is sigma (1 + sqrt(beta)), with sigma from the interquartile range of the singular values and beta the
+    lesser side over the greater. As in the authors' code; where nothing is below the edge, the noise counts as 1. A
+    matrix of zeros has no signal: 0.
+    """
+    values = torch.linalg.svdvals(weight.float())  # descending
+    if values[0] == 0:
+        return 0.0
+    upper, lower = torch.quantile(values, 0.75), torch.quantile(values, 0.25)
+    beta = min(weight.shape) / max(weight.shape)
+    edge = (upper - lower) / _IQR * (1 + math.sqrt(beta))
+    above = values > edge
+    noise = values[~above].sum() if not above.all() else 1.0
+    return (values[above].sum() / noise / values[0]).item()
+
+
+def matrices_of(model: Model) -> dict[str, nn.Linear]:
+    """The Linears inside the blocks, by name; one that layers share once."""
+    found: dict[str, nn.Linear] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, PackedLinear):
+            raise UserError(f"spectrum: '{name}' is quantised: choose the layers first, then quantise the others")
+        if isinstance(module, nn.Linear) and _IN_LAYER.match(name):
+            found[name] = module
+    if not found:
+        raise UserError("spectrum: the model has no matrices in its blocks, so there is nothing to rank")
+    return found
+
+
+def scores_of(matrices: dict[str, nn.Linear], cache: Path) -> tuple[Score, ...]:
+    """Every matrix's score: from the cache if these very weights were scored before."""
+    weights = {name: module.weight.detach() for name, module in matrices.items()}
+    for name, weight in weights.items():
+        if weight.is_meta or not weight.is_floating_point() or not weight.isfinite().all():
+            raise UserError(f"spectrum: '{name}.weight' is not all finite numbers, so it cannot be ranked")
+    folder = cache / "spectrum" / short_hash(_FORMAT, [(name, _digest(weight)) for name, weight in weights.items()])
+    ratios = _read(folder, weights)
+    if ratios is None:
+        ratios = {}
+        if not sys.stderr.isatty():
+            notice(f"spectrum: taking the singular values of {len(weights)} matrices")
+        with tqdm(weights.items(), "signal to noise", unit="matrix", disable=not sys.stderr.isatty()) as bar:
+            for name, weight in bar:
+                ratios[name] = signal_to_noise(weight.cpu() if weight.device.type == "mps" else weight)
+
+        def write(there: Path) -> None:
+            (there / _FILE).write_text(json.dumps(ratios, indent=1), encoding="utf-8")
+
+        publish_folder(folder, write, lambda there: _read(there, weights) is not None)
+    return tuple(
+        Score(name, _kind(name), layer_of(name), (weight.shape[0], weight.shape[1]), ratios[name])
+        for name, weight in weights.items()
+    )
+
+
+def _read(folder: Path, names: Iterable[str]) -> dict[str, float] | None:
+    """The scores in the cache; None if there are none that can be read."""
+    try:
+        found: dict[str, Any] = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return {name: float(found[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(weight: Tensor) -> str:
+    """Of the bytes of a weight, its dtype and its shape."""
+    content = hashlib.sha256(f"{weight.dtype} {tuple(weight.shape)}".encode())
+    content.update(weight.cpu().flatten().view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
+def layer_of(name: str) -> int:
+    """core.layers.3.attn.f.q -> 3"""
+    match = _IN_LAYER.match(name)
+    assert match is not None, name
+    return int(match[1])
+
+
+def _kind(name: str) -> str:
+    """core.layers.3.attn.f.q -> attn.q"""
+    match = _IN_LAYER.match(name)
+    assert match is not None, name
+    return match[2].replace(".f.", ".")
