@@ -195,6 +195,8 @@ def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     described = start is None or model.core_model_type == "hf_core"
     if described and trainer.max_seq_length and trainer.max_seq_length > model.context_window:
         refuse("trainer.max_seq_length", f"{trainer.max_seq_length} is more than context_window {model.context_window}")
+    if model.use_liger_kernels and trainer.loss_chunk_tokens == 0:
+        refuse("trainer.loss_chunk_tokens", "0 takes all logits at once, which use_liger_kernels avoids: leave it out")
     if optimizer.min_lr > optimizer.lr:
         refuse("trainer.optimizer.min_lr", f"{optimizer.min_lr:g} is above the learning rate itself, {optimizer.lr:g}")
     if trainer.lr_scheduler == "constant" and (trainer.warmup_iters or trainer.warmup_ratio):

@@ -41,7 +41,6 @@ NOT_YET = (
         "use `auto`",
         marked="true and false are not available yet",
     ),
-    NotYet("model.use_liger_kernels", _given, "training with fused kernels", "leave it out"),
     NotYet(
         "fine_tuning.method",
         lambda method: method not in (None, "full"),

@@ -189,7 +189,11 @@ class Model(Section):
     use_flash_attention: FlagOrAuto = key(
         "auto", "`auto`: wherever the mask allows it; true: an error where it never can; false: not at all"
     )
-    use_liger_kernels: Flag = key(False, "fused kernels for norm, rope, feed-forward and loss")
+    use_liger_kernels: Flag = key(
+        False,
+        "on CUDA, fused Triton kernels for RMSNorm, rope, gated feed-forwards and the loss, and at most a quarter of a "
+        "batch's logits at once; elsewhere the same steps in plain torch",
+    )
 
 
 CHECKPOINT_KEYS = (

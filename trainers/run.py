@@ -19,6 +19,7 @@ from ..data.sampling import Batch, Sampler
 from ..data.text import TextData, load_text_data
 from ..data.tokenised import document_frame
 from ..errors import UserError
+from ..models.kernels import use_kernels
 from ..models.model import Model
 from ..models.saved import keep_origin, read_state
 from ..tokenizers.base import Tokenizer
@@ -82,6 +83,7 @@ def _build(
     model = initial_model(run, start, tokenizer, device)
     config = model.config
     model.gradient_checkpointing = run.trainer.gradient_checkpointing
+    use_kernels(model, run.model.use_liger_kernels)
     context = run.trainer.max_seq_length or run.model.context_window
     sampler = Sampler(data.train, run.trainer.batch_size, context, run.general.seed, run.trainer.datasampling)
     settings, learning_rate = plan_steps(run, sampler.batches_per_epoch, config.vocab_size)
@@ -141,11 +143,14 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         intervals = (steps_per_epoch,)
     else:
         intervals = (e.interval, e.dataset_loss_eval_iters)
+    chunk = chunk_tokens(vocab_size, DTYPES[t.mixed_precision], t.loss_chunk_tokens)
+    if run.model.use_liger_kernels and t.loss_chunk_tokens is None:
+        chunk = min(chunk, math.ceil(t.batch_size * (t.max_seq_length or run.model.context_window) / 4))
     return Settings(
         max_iters=max_iters,
         accumulation=t.gradient_accumulation_steps,
         grad_clip=t.optimizer.grad_clip,
-        chunk=chunk_tokens(vocab_size, DTYPES[t.mixed_precision], t.loss_chunk_tokens),
+        chunk=chunk,
         label_smoothing=t.label_smoothing,
         log_interval=t.log_interval,
         eval_intervals=intervals,

@@ -17,10 +17,12 @@ from groundup.models import load_pretrained, save_pretrained
 from groundup.models.saved import read_state
 from groundup.models.start import find_start
 from groundup.tokenizers.load import load_tokenizer
+from groundup.trainers import trainer
 from groundup.trainers.command import main
 from groundup.trainers.folder import find_run
 from groundup.trainers.initial import initial_model, initial_tokenizer, special_ids
 from groundup.trainers.load import load_run
+from groundup.trainers.losses import loss_backward
 from groundup.trainers.metrics import read_jsonl
 from groundup.trainers.optimizers import parameter_groups
 from safetensors.torch import load_file
@@ -90,6 +92,26 @@ def test_a_run_starts_with_the_checkpoints_weights_and_changes_them(start: Any, 
     assert read_state(folder / "train/weights/last")["task"] == model.task
     assert torch.isfinite(torch.tensor(losses(folder))).all()
     assert folder.parent.name == name
+
+
+def test_fused_kernels_change_no_loss(
+    start: Any, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """On a CPU: the plain steps, which is said, on no more than a quarter of a batch's logits."""
+    chunks: list[int] = []
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        chunks.append(kwargs["chunk"])
+        return loss_backward(*args, **kwargs)
+
+    model, said = f"model={checkpoint('llama')}", "note: fused kernels are for CUDA: on cpu the same steps run in plain"
+    plain = start("plain", model)
+    assert said not in capsys.readouterr().err
+    monkeypatch.setattr(trainer, "loss_backward", watched)
+    fused = start("fused", model, "model.use_liger_kernels=true")
+    assert said in capsys.readouterr().err
+    assert losses(fused) == pytest.approx(losses(plain), rel=1e-5)
+    assert set(chunks) == {3 * 16 // 4}
 
 
 def test_a_half_precision_checkpoint_trains_in_fp32(checkpoint: Checkpoint, tmp_path: Path):
