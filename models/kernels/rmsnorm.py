@@ -45,7 +45,7 @@ class _RMSNorm(torch.autograd.Function):
             with torch.cuda.device_of(x):
                 _forward[(triton.cdiv(N, together),)](
                     rows, weight, y, rstd, rows.stride(0), N, C, eps, UNIT=unit_offset, R=together, C=columns,
-                    num_warps=warps(together * columns),
+                    num_warps=warps(together * columns), enable_fp_fusion=False,
                 )  # fmt: skip
         ctx.save_for_backward(x, weight, rstd)
         ctx.unit_offset = unit_offset
@@ -71,6 +71,7 @@ class _RMSNorm(torch.autograd.Function):
                 _backward[(count,)](
                     grad, rows, weight, rstd, dx, dw, grad.stride(0), rows.stride(0), N, C, share,
                     UNIT=ctx.unit_offset, WANTED=wanted, R=together, C=columns, num_warps=warps(together * columns),
+                    enable_fp_fusion=False,
                 )  # fmt: skip
         return unflatten(dx, x, order), dw.sum(0).to(weight.dtype) if wanted else None, None, None
 

@@ -58,7 +58,7 @@ def _turn(x: Tensor, tables: RopeTables, out: Tensor, backward: bool) -> Tensor:
             _rope[(B * T, triton.cdiv(H, heads))](
                 x, cos, sin, out, *x.stride(), *out.stride(), of_batch, H, T, D, rotated // 2,
                 BACKWARD=backward, COPIES=rest > 0 and out is not x, HEADS=heads, HALF=half, REST=max(1, rest),
-                num_warps=warps(2 * heads * half),
+                num_warps=warps(2 * heads * half), enable_fp_fusion=False,
             )  # fmt: skip
     return out
 

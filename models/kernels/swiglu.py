@@ -35,7 +35,9 @@ class _Gated(torch.autograd.Function):
         y = torch.empty_like(gate)
         if gate.numel():
             with torch.cuda.device_of(gate):
-                _forward[(triton.cdiv(gate.numel(), _BLOCK),)](gate, up, y, gate.numel(), KIND=kind, B=_BLOCK)
+                _forward[(triton.cdiv(gate.numel(), _BLOCK),)](
+                    gate, up, y, gate.numel(), KIND=kind, B=_BLOCK, enable_fp_fusion=False
+                )
         return y
 
     @staticmethod
@@ -47,7 +49,7 @@ class _Gated(torch.autograd.Function):
         if gate.numel():
             with torch.cuda.device_of(gate):
                 _backward[(triton.cdiv(gate.numel(), _BLOCK),)](
-                    grad, gate, up, d_gate, d_up, gate.numel(), KIND=ctx.kind, B=_BLOCK
+                    grad, gate, up, d_gate, d_up, gate.numel(), KIND=ctx.kind, B=_BLOCK, enable_fp_fusion=False
                 )
         return d_gate, d_up, None
 

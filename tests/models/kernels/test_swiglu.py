@@ -7,6 +7,8 @@ import torch
 from groundup.models.feedforward import ACTIVATIONS
 from outcomes import compare, outcome
 
+pytestmark = pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # of numpy, which interprets
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["silu", "gelu", "gelu_tanh"])
