@@ -1,0 +1,214 @@
+"""What an adapter adds to a Linear, W (out, in) being frozen and r the rank:
+
+    LoRA    y = W x + s B A drop(x)                                s = alpha / r             arXiv 2106.09685
+    rsLoRA  the same                                               s = alpha / sqrt(r)       arXiv 2312.03732
+    DoRA    y = (m / |W + s B A|) * (W + s B A) x                  m (out,), |.| of each row arXiv 2402.09353
+
+A (r, in) starts as U(+-1 / sqrt(in)), B (out, r) as 0 and m as |W|, so y starts as W x.
+
+The adapter is a child of the Linear, `linear.lora`, and adds to its output by a forward hook. So the Linear may be of
+any kind (4-bit too), and nothing in the model has another name than before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ..config import ModelConfig
+
+if TYPE_CHECKING:
+    from ..hf.families import Origin
+
+CHILD = "lora"  # the adapter's name in its Linear
+
+
+@dataclass(eq=False)
+class Carried:
+    """What a file holds for modules that the model does without, kept to be written back."""
+
+    tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])  # by their names in the file
+    modules: dict[str, tuple[int, float]] = field(
+        default_factory=dict[str, tuple[int, float]]
+    )  # rank and alpha of each
+
+
+@dataclass(eq=False)
+class Adapted:
+    """What the adapters of one model have in common. Lives in each of them, so it is copied when the model is."""
+
+    dropout: float
+    bias: str  # none, all, lora_only: which biases train
+    rslora: bool
+    dora: bool
+    saved: list[str]  # PEFT's modules_to_save: what trains in full, in its words
+    frozen: frozenset[str] = frozenset()  # the parameters that did not train before
+    beside: frozenset[str] = frozenset()  # the parameters that train, or were trained, beside the adapters
+    carried: Carried = field(default_factory=Carried)
+    untied: tuple[ModelConfig, Origin | None] | None = (
+        None  # configuration and origin of before merging untied the head
+    )
+
+    def scale(self, rank: int, alpha: float) -> float:
+        """What B A is multiplied by."""
+        return alpha / (math.sqrt(rank) if self.rslora else rank)
+
+
+class Down(nn.Module):
+    """A drop(x). Where one matrix of the checkpoint is several Linears here, they share it, and drop the same of x."""
+
+    def __init__(self, weight: Tensor, dropout: float, n_parts: int) -> None:
+        """`weight` (r, in); `n_parts` Linears of one input will ask for it, in any order, once each."""
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.p = dropout
+        self._everyone = (1 << n_parts) - 1
+        self._waiting = 0  # a bit for each part that has not asked yet for what was made of _x
+        self._x: Tensor | None = None
+        self._made: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor, part: int) -> tuple[Tensor, Tensor]:
+        """x (..., in) -> A drop(x) (..., r), drop(x) (..., in)"""
+        if self._made is None or self._x is not x or not self._waiting & 1 << part:
+            dropped = F.dropout(x, self.p) if self.training and self.p > 0 else x
+            self._x, self._made, self._waiting = (
+                x,
+                (F.linear(dropped, self.weight.to(x.dtype)), dropped),
+                self._everyone,
+            )
+        made, self._waiting = self._made, self._waiting & ~(1 << part)
+        if not self._waiting:
+            self._x = self._made = None
+        return made
+
+    def extra_repr(self) -> str:
+        return f"rank={len(self.weight)}, in_features={self.weight.shape[1]}, dropout={self.p}"
+
+
+class LoRA(nn.Module):
+    """The adapter of one Linear. `A` is shared by the parts of a fused matrix; `B` and `magnitude` are its own rows."""
+
+    def __init__(self, linear: nn.Module, down: Down, part: int, alpha: float, adapted: Adapted) -> None:
+        super().__init__()
+        rank, weight = len(down.weight), down.weight
+        self.A, self.part, self.alpha, self.adapted = down, part, alpha, adapted
+        self.scale = adapted.scale(rank, alpha)
+        self.B = nn.Parameter(weight.new_zeros(n_outputs(linear), rank))
+        self.magnitude = nn.Parameter(dense_weight(linear).to(weight).norm(dim=1)) if adapted.dora else None
+        self.original: Tensor | None = None  # the Linear's own weight, while another is in its place: merge.py
+
+    def attach_to(self, linear: nn.Module) -> None:
+        """From now on the Linear gives y."""
+        linear.add_module(CHILD, self.train(linear.training))
+        self._hook = linear.register_forward_hook(self.add_to)
+
+    @property
+    def rank(self) -> int:
+        return self.B.shape[1]
+
+    @property
+    def merged(self) -> bool:
+        """Whether the Linear's weight already contains what this adds."""
+        return self.original is not None
+
+    def add_to(self, linear: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        """linear(x) (..., out) -> y (..., out). Products are taken in the dtype of the output."""
+        if self.merged:
+            return output
+        x: Tensor = inputs[0]
+        low, dropped = self.A(x, self.part)  # (..., r), (..., in)
+        low, B = low.to(output.dtype), self.B.to(output.dtype)
+        if self.magnitude is None:
+            added = torch.addmm(output.flatten(0, -2), low.flatten(0, -2), B.t(), alpha=self.scale)
+            return added.view(output.shape)
+        base = output if dropped is x else cast(Tensor, linear.forward(dropped))
+        bias = cast("Tensor | None", linear.bias)
+        if bias is not None:
+            base = base - bias
+        ratio = self.magnitude / self.row_norms(dense_weight(linear))  # (out,)
+        return (output + (ratio - 1) * base + ratio * self.scale * F.linear(low, B)).to(output.dtype)
+
+    @torch.no_grad()
+    def row_norms(self, weight: Tensor) -> Tensor:
+        """|W + s B A|, (out,); a constant in backward, as in section 4.3 of DoRA's paper."""
+        return self._sum(weight).norm(dim=1)
+
+    @torch.no_grad()
+    def merge_into(self, weight: Tensor) -> Tensor:
+        """W (out, in) -> what one matrix does both, in the dtype of W, computed in fp32 (or more)."""
+        total = self._sum(weight)
+        if self.magnitude is not None:
+            total *= (self.magnitude / total.norm(dim=1))[:, None]
+        return total.to(weight.dtype)
+
+    def _sum(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            return torch.addmm(weight.to(self.B.dtype), self.B, self.A.weight, alpha=self.scale)
+
+    def detach_from(self, linear: nn.Module) -> None:
+        """Take the adapter off; the Linear's weight stays as it is."""
+        self._hook.remove()
+        delattr(linear, CHILD)
+
+    def extra_repr(self) -> str:
+        return f"rank={self.rank}, scale={self.scale:g}, dora={self.magnitude is not None}, merged={self.merged}"
+
+
+def init_down(rank: int, n_inputs: int, like: Tensor) -> Tensor:
+    """A new A (r, in), in fp32 (or more) on the device of `like`. kaiming_uniform(a=sqrt(5)) is U(+-1 / sqrt(in))."""
+    dtype = torch.promote_types(torch.float32, like.dtype) if like.is_floating_point() else torch.float32
+    return nn.init.kaiming_uniform_(torch.empty(rank, n_inputs, dtype=dtype, device=like.device), a=math.sqrt(5))
+
+
+def is_linear(module: nn.Module) -> bool:
+    """nn.Linear, or a layer that does as it does."""
+    return isinstance(getattr(module, "in_features", None), int) and hasattr(module, "out_features")
+
+
+def n_outputs(linear: nn.Module) -> int:
+    return cast(int, linear.out_features)
+
+
+def is_quantised(linear: nn.Module) -> bool:
+    """Whether its weight is packed, so that nothing can be added to it."""
+    return hasattr(linear, "dequantize")
+
+
+def dense_weight(linear: nn.Module) -> Tensor:
+    """The weight (out, in) in floating point, also of a layer that has it packed."""
+    return cast(Tensor, cast(Any, linear).dequantize() if is_quantised(linear) else linear.weight).detach()
+
+
+def adapters(model: nn.Module) -> dict[str, LoRA]:
+    """The adapters of a model by the names of their Linears; none if it has none."""
+    return dict(_adapters(model))
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raises UserError where one holds NaN or infinity: training went wrong, and nothing good can come of it."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{where}: '{name}' is not finite (NaN or infinite): take an adapter from before that")
+
+
+def refuse_unmerged(model: nn.Module) -> None:
+    """Raises UserError where adapters would be lost if the weights were taken alone."""
+    for name, adapter in adapters(model).items():
+        if not adapter.merged:
+            raise UserError(
+                f"the model has adapters (on '{name}') that are not in its weights: merge_lora puts them there, "
+                "save_adapter writes them alone, remove_lora takes them off"
+            )
+
+
+def _adapters(model: nn.Module) -> Iterator[tuple[str, LoRA]]:
+    for name, module in model.named_modules():
+        if isinstance(module, LoRA):
+            yield name.removesuffix(f".{CHILD}"), module
