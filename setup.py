@@ -11,6 +11,7 @@ FOLDERS = [
     "models",
     "models/hf",
     "models/kernels",
+    "models/lora",
     "models/quant",
     "tokenizers",
     "trainers",

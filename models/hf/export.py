@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ...errors import UserError, notice
+from ..lora.layer import refuse_unmerged
 from ..model import Model
+from ..quant.packed import PackedLinear
 from .describe import describe, dropout_unsaid
 from .families import Family
 from .keys import task_rows
@@ -37,8 +39,15 @@ def save_pretrained(
     written to: files that are in use are replaced, never changed.
 
     Raises:
-        UserError: no family of Hugging Face's has such a model (its own fields say why), or the disk refuses.
+        UserError: no family of Hugging Face's has such a model (its own fields say why), it has adapters that are not
+            merged, or the disk refuses.
     """
+    refuse_unmerged(model)
+    if any(isinstance(module, PackedLinear) for module in model.modules()):
+        raise UserError(
+            "quantised weights cannot be written for transformers: save the model they were made from (adapters are "
+            "saved by themselves, and merged into it)"
+        )
     kind, hf = describe(model)
     if unsaid := dropout_unsaid(model, hf):
         notice(f"a config.json of {kind.MODEL_TYPES[0]} has no word for {', '.join(unsaid)}: training goes on without")
