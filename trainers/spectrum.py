@@ -23,6 +23,7 @@ from ..models.model import Model
 from .snr import Score, layer_of, matrices_of, scores_of
 
 _THRESHOLD = "fine_tuning.spectrum.snr_threshold"
+_FILE = "spectrum.json"
 _LAYERS = "fine_tuning.spectrum.layers_to_finetune"
 
 
@@ -64,10 +65,25 @@ class Selection:
             lines.append(f"{kind:<12}{len(chosen):>3} of {len(ranked):<3} {values + limit:<25} {layers}")
         return "\n".join([*lines, share])
 
+    @classmethod
+    def read(cls, folder: Path) -> Selection:
+        """What `write` left in `folder`: a run that goes on trains what it began with, its weights having changed.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        path = folder / _FILE
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            scores = tuple(Score(**{**score, "shape": tuple(score["shape"])}) for score in found["scores"])
+            return cls(tuple(found["modules"]), tuple(found["parameters"]), found["count"], found["total"], scores)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: cannot be read ({error}): restore it, or start the run again") from None
+
     def write(self, folder: Path) -> list[Path]:
         """spectrum.json, and where there are scores spectrum.png, in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "spectrum.json"]
+        paths = [folder / _FILE]
         paths[0].write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
         if self.scores:
             paths.append(folder / "spectrum.png")

@@ -304,5 +304,8 @@ def test_the_table_and_the_files(choose: Choose, tmp_path: Path, capsys: pytest.
     paths = selection.write(tmp_path / "run")
     assert [path.name for path in paths] == ["spectrum.json", "spectrum.png"]
     assert json.loads(paths[0].read_text(encoding="utf-8"))["modules"] == list(selection.modules)
+    assert Selection.read(tmp_path / "run") == selection
+    with pytest.raises(UserError, match=r"elsewhere.spectrum\.json: cannot be read"):
+        Selection.read(tmp_path / "elsewhere")
     assert paths[1].read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in choose(random_model(), layers=[1]).write(tmp_path / "list")] == ["spectrum.json"]
