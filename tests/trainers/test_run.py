@@ -119,15 +119,22 @@ def test_held_out_loss_equals_a_plain_computation(tiny: Tiny) -> None:
     assert final["bits_per_byte"] == pytest.approx(final["loss"] / 0.6931471805599453 / data.val.bytes_per_token)
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-def test_resuming_twice_equals_never_stopping(tiny: Tiny, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_precision = f"trainer.mixed_precision={precision}"
-    whole = run(tiny("whole"), set_precision)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *(f"trainer.mixed_precision={precision}" for precision in ("no", "bf16", "fp16")),
+        "trainer.optimizer=paged_adamw_8bit",
+    ],
+)
+def test_resuming_twice_equals_never_stopping(tiny: Tiny, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(tiny("whole"), setting)
+    dtype = torch.uint8 if "8bit" in setting else torch.float32
+    assert weights(whole)["optimizer:embedder.tokens.weight/exp_avg"].dtype == dtype
     parts = tiny("parts")
     folder = None
     for stop in (3, 8, 12):
         stop_after(monkeypatch, stop)
-        checked = load_config(parts, [set_precision])
+        checked = load_config(parts, [setting])
         code = train(checked, folder)
         assert code == (0 if stop == 12 else 128 + signal.SIGINT)
         folder = find_run("latest", Path(checked.output.output_dir))
