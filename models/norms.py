@@ -13,6 +13,8 @@ from torch.autograd.function import once_differentiable
 from .config import ModelConfig, Norm
 from .device import takes_kernels
 
+_SMALL = 2**17  # elements: with fewer, starting an operation costs more than its memory
+
 
 class RMSNorm(nn.Module):
     """y = x / sqrt(mean(x^2) + eps) * w, or * (1 + w) with unit_offset (Gemma). https://arxiv.org/abs/1910.07467"""
@@ -44,9 +46,10 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, unit_offset: bool = False) -
 
 def gains_by_hand(x: Tensor, weight: Tensor) -> bool:
     """Where torch takes F.rms_norm apart into six steps and keeps what each of them needs: training on a CPU."""
+    if x.device.type != "cpu" or x.numel() < _SMALL or torch.compiler.is_compiling():
+        return False
     trains = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    plain = x.dtype in (torch.float32, torch.bfloat16, torch.float16) and not torch.compiler.is_compiling()
-    return trains and plain and x.device.type == "cpu"
+    return trains and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
 
 
 class HandWritten(torch.autograd.Function):

@@ -13,7 +13,7 @@ CASES = [((1, 1, 1, 2), 2), ((2, 3, 3, 14), 14), ((2, 3, 3, 14), 6), ((1, 19, 1,
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("layout", ["contiguous", "heads last", "strided"])
+@pytest.mark.parametrize("layout", ["contiguous", "heads last", "columns first", "strided"])
 @pytest.mark.parametrize("of_batch", [False, True])
 @pytest.mark.parametrize(("shape", "rotated"), CASES, ids=str)
 def test_equals_its_twin(shape, rotated: int, of_batch: bool, layout: str, dtype, device: torch.device) -> None:
@@ -26,6 +26,8 @@ def test_equals_its_twin(shape, rotated: int, of_batch: bool, layout: str, dtype
     x = torch.randn(B, H, T, D, device=device).to(dtype)
     if layout == "heads last":  # as queries come out of their Linear
         x = x.transpose(1, 2).contiguous().transpose(1, 2)
+    elif layout == "columns first":
+        x = x.mT.contiguous().mT
     elif layout == "strided":
         x = torch.stack([x, x + 1], -1)[..., 0]
     expected = outcome(lambda x: apply_rope(x, tables), x)
