@@ -43,7 +43,7 @@ class Net(nn.Module):
 
     def set_gradients(self, seed: int) -> None:
         for i, p in enumerate(self.parameters()):
-            p.grad = spread(*p.shape, seed=100 * seed + i)
+            p.grad = spread(*p.shape, seed=100 * seed + i).to(p.device)
 
 
 def optimizer_of(net: nn.Module, name: Any = "adamw_8bit", decay: float = 0.1, **changes: Any) -> torch.optim.Optimizer:
@@ -254,24 +254,39 @@ def test_paged_without_a_gpu_says_so_and_is_the_same(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_as_on_a_cpu_and_paged_as_not(tmp_path: Path) -> None:
-    found = {}
+def test_on_a_gpu_as_on_a_cpu_and_paged_as_not() -> None:
+    found: dict[tuple[str, str], dict[str, Tensor]] = {}
     for place, name in (("cpu", "adamw_8bit"), ("cuda", "adamw_8bit"), ("cuda", "paged_adamw_8bit")):
-        net = Net()
-        starts = net.to(place)
-        optimizer = optimizer_of(starts, name)
+        net = Net().to(place)
+        optimizer = optimizer_of(net, name)
         for step in range(3):
             net.set_gradients(step)
-            for p in net.parameters():
-                p.grad = p.grad.to(place) if p.grad is not None else None
             optimizer.step()
         found[place, name] = {**state_by_name(optimizer), **dict(net.named_parameters())}
     gpu, paged = found["cuda", "adamw_8bit"], found["cuda", "paged_adamw_8bit"]
     assert all(torch.equal(gpu[key].cpu(), paged[key].cpu()) for key in gpu)
     assert paged["wide.weight/exp_avg"].is_pinned()
+    assert gpu["wide.weight/exp_avg"].is_cuda
     for name, p in found["cpu", "adamw_8bit"].items():
-        if "/" not in name:
-            torch.testing.assert_close(gpu[name].cpu(), p, rtol=1e-4, atol=1e-5)
+        if "/" not in name:  # a moment at the middle of two codes may take the other one
+            apart = (gpu[name].cpu() - p).abs()
+            assert (apart > 1e-5).float().mean() < 0.01
+            assert apart.max() < 1e-3
+
+
+@pytest.mark.gpu
+def test_paged_state_takes_no_gpu_memory() -> None:
+    layer = nn.Linear(2048, 2048, bias=False, device="cuda")
+    before = torch.cuda.memory_allocated()
+    optimizer = optimizer_of(layer, "paged_adamw_8bit")
+    assert torch.cuda.memory_allocated() == before
+    layer.weight.grad = torch.randn_like(layer.weight)
+    optimizer.step()
+    assert torch.cuda.memory_allocated() <= before + layer.weight.nbytes + 2**20  # the gradient, and the tables
+    state = state_by_name(optimizer)
+    copies = {key: value.clone() for key, value in state.items()}
+    load_state_by_name(optimizer, copies, "file")
+    assert state_by_name(optimizer)["weight/exp_avg"].is_pinned()
 
 
 # --- a real run
