@@ -3,7 +3,8 @@
 Each block of 256 numbers has its largest magnitude in fp32 and a code of 8 bits a number, which stands for a share of
 it: a dynamic float, close to 0 as exact as close to 1. A step decodes a part of a parameter's moments, updates as
 AdamW does in fp32, and encodes them again. https://arxiv.org/abs/2110.02861; the numbers that the codes stand for, the
-blocks and the order of the operations are those of bitsandbytes 0.50's AdamW8bit.
+blocks and the order of the operations are those of bitsandbytes 0.50's AdamW8bit. (Its library for CPUs rounds a number
+to one of 2^16 before it looks for the nearest code; its kernels in plain torch and Triton do not, nor does this.)
 
 One thing is different on purpose: a second moment above 0 never takes the code of 0. There the next update would
 divide by eps alone, and a parameter with small gradients beside large ones would be thrown far off.

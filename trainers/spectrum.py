@@ -121,13 +121,15 @@ def choose_layers(
         indices = _check_layers(layers, model.config.n_layers)
         wanted = {id(p) for i in indices for p in model.core.layers[i].parameters()}  # a shared one too
         modules = tuple(name for name, module in matrices.items() if id(module.weight) in wanted)
-    own = dict(model.named_parameters())
+    every = dict(model.named_parameters(remove_duplicate=False))  # a tied head by its own name too
     for word in also:
-        if not any(name.startswith(word) for name in own):
-            known = sorted({f"{name.partition('.')[0]}." for name in own})
+        if not any(name.startswith(word) for name in every):
+            known = sorted({f"{name.partition('.')[0]}." for name in every})
             raise UserError(f"spectrum: no parameter's name begins with '{word}'.{nearest(word, known)}")
     beginnings = (*also, "head.") if model.task == "classification" else tuple(also)
-    names = tuple(name for name, p in own.items() if id(p) in wanted or name.startswith(beginnings))
+    wanted |= {id(p) for name, p in every.items() if name.startswith(beginnings)}
+    own = dict(model.named_parameters())
+    names = tuple(name for name, p in own.items() if id(p) in wanted)
     count = sum(own[name].numel() for name in names)
     return Selection(modules, names, count, model.num_parameters(), scores)
 

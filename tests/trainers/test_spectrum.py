@@ -187,6 +187,7 @@ def test_more_can_be_named(choose: Choose) -> None:
     model = random_model("gpt2")
     selection = choose(model, also=["embedder.tokens."])  # the head's too: it is tied
     assert "embedder.tokens.weight" in selection.parameters
+    assert choose(model, also=["head."]).parameters == selection.parameters
     selection.apply(model)
     assert model.head.out.weight.requires_grad  # pyright: ignore
     with pytest.raises(UserError, match=r"no parameter's name begins with 'embeder'.*Did you mean 'embedder\.'"):
