@@ -15,6 +15,7 @@ from torch import Tensor
 from ...errors import UserError
 from .devices import new_tensor
 
+_TINY = 1e-36  # 127 / absmax stays finite
 _CHUNK = 2**18  # elements taken at a time, so that fp32 copies of them stay small
 
 
@@ -49,8 +50,8 @@ def quantize_int8(weight: Tensor) -> QuantizedInt8:
         rows = weight[start : start + step].float()
         maxima = rows.abs().amax(-1)
         absmax[start : start + step] = maxima
-        scale = (127 / maxima).nan_to_num_(posinf=0.0)  # a row of zeros stays one
-        codes[start : start + step] = (rows * scale[:, None]).round_().clamp_(-127, 127)
+        scale = 127 / maxima.clamp(min=_TINY)
+        codes[start : start + step] = (rows * scale[:, None]).round_()
     if not absmax.isfinite().all():
         raise UserError(f"cannot quantise a tensor of shape {tuple(weight.shape)}: it holds a value that is not finite")
     return QuantizedInt8(codes, absmax, weight.dtype)

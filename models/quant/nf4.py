@@ -23,7 +23,7 @@ BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 SOURCES = (torch.float32, torch.bfloat16, torch.float16)
 
 TINY = 1e-38  # 1 / absmax stays finite
-_CHUNK = 2**15  # bytes of codes taken at a time on a CPU, so that what is made of them stays in its cache
+_CHUNK = 2**16  # bytes of codes taken at a time on a CPU, so that what is made of them stays in its cache
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,18 @@ def _hard(name: str) -> torch.Tensor:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    if name == "ties":  # a block of each code's number and of every midpoint, and what is next to them
+    if name in ("ties", "scaled ties"):  # every code's number and every midpoint, and what is next to them
         from groundup.models.quant.codebooks import boundaries, codebook
 
         cpu = torch.device("cpu")
         numbers = torch.cat([torch.cat([codebook(k, cpu), boundaries(k, cpu)[0]]) for k in ("nf4", "fp4")])
         near = torch.cat([numbers, numbers.nextafter(torch.tensor(2.0)), numbers.nextafter(torch.tensor(-2.0))])
-        return torch.cat([torch.tensor([1.0]), near.clamp(-1, 1)])
+        near = near.clamp(-1, 1)
+        if name == "ties":
+            return torch.cat([torch.ones(1), near])
+        blocks = torch.nn.functional.pad(near, (0, -len(near) % 60)).view(-1, 60)
+        blocks = torch.nn.functional.pad(blocks, (2, 2), value=1.0).repeat(20, 1)  # (80, 64)
+        return (blocks * normal(80, 1)).flatten()[:-3]  # the last block is short
     tensors = {
         "random": lambda: normal(48, 130),
         "vector": lambda: normal(101),
@@ -80,7 +85,7 @@ def _hard(name: str) -> torch.Tensor:
 HARD = ("random", "vector", "one", "constant", "zero", "some zero blocks", "subnormal", "tiny", "huge", "outliers")
 
 
-@pytest.fixture(params=[*HARD, "many blocks", "ties"])
+@pytest.fixture(params=[*HARD, "many blocks", "ties", "scaled ties"])
 def hard(request: pytest.FixtureRequest) -> torch.Tensor:
     """Each of the tensors that something could go wrong with, in fp32."""
     return _hard(request.param)

@@ -11,6 +11,7 @@ import torch
 from groundup.errors import UserError
 from groundup.models import Model
 from groundup.models.quant import Linear4bit, Linear8bit, linear, quantize_model
+from groundup.models.quant.devices import Workspace
 from groundup.models.quant.packed import PackedLinear
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -78,6 +79,11 @@ def test_layers_that_are_shared_stay_shared(build: Build) -> None:
     assert first.ffn.f is second.ffn.f
     assert isinstance(first.attn.f.out, Linear4bit)
     assert first.attn.f.out is second.attn.f.out
+    shared = nn.Linear(8, 8)
+    within = nn.Sequential(shared, nn.GELU(), shared)
+    assert quantize_model(within) == ["0"]
+    assert within[0] is within[2]
+    assert isinstance(within[2], Linear4bit)
 
 
 def test_skip_is_a_list_of_names(build: Build) -> None:
@@ -126,6 +132,7 @@ def test_layers_of_a_model_share_a_workspace_and_its_mode(build: Build) -> None:
     model.core.layers[0].train()
     quantize_model(model)
     layers = [module for module in model.modules() if isinstance(module, PackedLinear)]
+    assert isinstance(layers[0].workspace, Workspace)
     assert len({id(layer.workspace) for layer in layers}) == 1
     assert [layer.training for layer in layers] == [True] * 7 + [False] * 7
 
