@@ -58,10 +58,18 @@ def quantize_int8(weight: Tensor) -> QuantizedInt8:
 
 
 def dequantize_int8(quantized: QuantizedInt8, dtype: torch.dtype | None = None, out: Tensor | None = None) -> Tensor:
-    """-> (out, in) in `dtype` (None: that of the original); into `out`, of the same number of elements, if given."""
+    """-> (out, in) in `dtype` (None: that of the original); into `out`, contiguous and of that dtype, if given.
+
+    Raises:
+        UserError: `out` does not fit.
+    """
     codes = quantized.codes
     if out is None:
         out = new_tensor(codes.numel(), dtype or quantized.dtype, codes.device)
+    elif out.numel() != codes.numel() or not out.is_contiguous() or dtype not in (None, out.dtype):
+        raise UserError(
+            f"out is {out.dtype} {tuple(out.shape)}: needed are {codes.numel()} contiguous elements, {dtype}"
+        )
     out = out.view(codes.shape)
     scale, step = quantized.absmax * (1 / 127), _rows(codes)
     for start in range(0, len(codes), step):

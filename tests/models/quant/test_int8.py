@@ -58,3 +58,7 @@ def test_bad_input_is_refused() -> None:
         weight[1, 1] = value
         with pytest.raises(UserError, match="it holds a value that is not finite"):
             quantize_int8(weight)
+    quantized = quantize_int8(normal(2, 3))
+    for wrong in (torch.empty(7), torch.empty(6, dtype=torch.bfloat16), torch.empty(3, 4)[:, :2]):
+        with pytest.raises(UserError, match="needed are 6 contiguous elements"):
+            dequantize_int8(quantized, torch.float32, wrong)
