@@ -31,9 +31,11 @@ _CLASSIFIERS = ("classifier", "score")  # what PEFT takes as modules_to_save of 
 def save_adapter(model: Model, directory: str | Path, base: str | None = None) -> None:
     """Write the adapters, and the biases and modules that trained beside them, for PEFT and load_adapter to read.
 
-    PEFT puts them on transformers' class for the model's task. `base` is what the file calls the model below (a hub id,
-    say); None: the directory it was loaded from. A matrix of which only parts are adapted here (q_proj of Phi-3's
-    qkv_proj) is written as one adapter whose rank is that of all of them.
+    PEFT puts them on transformers' class for the model's task. `base` is what the file calls the model below; None: the
+    name on the hub, or the directory, that it was loaded from.
+
+    A matrix of which only parts are adapted here (q_proj of Phi-3's qkv_proj) is written as one adapter whose rank is
+    that of all of them, and is one when it is loaded again: the same answers, but more of it trains.
 
     Raises:
         UserError: there are no adapters, one holds NaN, or the disk refuses.
@@ -43,7 +45,7 @@ def save_adapter(model: Model, directory: str | Path, base: str | None = None) -
     file = _File(model, names, found)
     check_finite(file.tensors, "the model's adapters")
     if base is None and model.origin is not None:
-        base = str(model.origin.directory)
+        base = _hub_name(model.origin.directory) or str(model.origin.directory)
     final = Path(directory)
     partial = (final if final.is_dir() else final.parent) / f".partial-{final.name}-{os.getpid()}"
     try:
@@ -139,6 +141,12 @@ class _File:
             if not all(f"{BEFORE}{path}.weight" in self.tensors for path in heads):
                 return None
         return word
+
+
+def _hub_name(directory: Path) -> str | None:
+    """organisation/name of a folder in the hub's cache."""
+    match = re.search(r"/models--([^/]+?)--([^/]+)/snapshots/", directory.as_posix())
+    return f"{match[1]}/{match[2]}" if match else None
 
 
 def _stack(

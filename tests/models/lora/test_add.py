@@ -118,8 +118,8 @@ def test_removed(make: Callable[..., Model], adapted: Callable[..., Model], ids:
     [
         ({"rank": 40}, "rank 40 is larger than the matrix 'core.layers.0.attn.f.q', which is (24, 24): at most 24"),
         (
-            {"rank": 25, "target_modules": ["k_proj"]},
-            "rank 25 is larger than the matrix 'core.layers.0.attn.f.k', which",
+            {"rank": 13, "target_modules": ["k_proj"]},
+            "rank 13 is larger than the matrix 'core.layers.0.attn.f.k', which",
         ),
         ({"rank": 0}, "rank 0: must be a whole number of at least 1"),
         ({"rank": 2.5}, "rank 2.5: must be a whole number of at least 1"),

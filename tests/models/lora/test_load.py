@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from groundup.errors import UserError
-from groundup.models import Model
+from groundup.models import Model, load_pretrained, save_pretrained
 from groundup.models.lora import adapters, add_lora, load_adapter, save_adapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -99,6 +99,18 @@ def test_a_classifier_without_its_head(make: Callable[..., Model], tmp_path: Pat
     save_adapter(model, tmp_path)
     assert json.loads((tmp_path / CONFIG).read_text(encoding="utf-8"))["task_type"] is None
     load_adapter(make("llama", "classification", 3), tmp_path)
+
+
+def test_what_the_base_is_called(make: Callable[..., Model], tmp_path: Path) -> None:
+    """By its name on the hub where it lies in the hub's cache."""
+    cached = tmp_path / "hub/models--some-one--tiny--llama/snapshots/0123abc"
+    for folder, expected in ((cached, "some-one/tiny--llama"), (tmp_path / "own", str(tmp_path / "own"))):
+        save_pretrained(make("llama"), folder)
+        model = load_pretrained(folder)
+        add_lora(model)
+        save_adapter(model, tmp_path / "adapter")
+        said = json.loads((tmp_path / "adapter" / CONFIG).read_text(encoding="utf-8"))
+        assert said["base_model_name_or_path"] == expected
 
 
 def test_written_over(adapted: Callable[..., Model], make: Callable[..., Model], saved: Path) -> None:

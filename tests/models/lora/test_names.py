@@ -72,6 +72,7 @@ def test_a_model_of_no_family_goes_by_its_own_names(make: Callable[..., Model]) 
         (["c_attn", "q_lin"], "Target modules not found in model: 'q_lin'; there are "),
         (["self"], "Target modules not found in model: 'self'; there are "),
         ("c_attn", "Target modules not found in model: no path is 'c_attn', which as a string is a regular expression"),
+        (r"transformer\.h\.\d\.attn\.c", "Target modules not found in model: no path is 'transformer"),
         ([], "Target modules not found in model: none are given; there are "),
         ("", "Target modules not found in model: none are given; there are "),
         ("(", "target_modules: '(' is not a regular expression: "),

@@ -138,6 +138,21 @@ def test_theirs_read_here(name: str, variant: str, pair: Callable[[str], Pair], 
     assert_equal_answers(pair(name), put_on_theirs(pair(name), tmp_path / "ours"), ours)
 
 
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+@pytest.mark.parametrize("name", ["gpt2", "bert-untied", "roberta-classifier"])
+def test_their_biases_read_here(name: str, bias: Any, pair: Callable[[str], Pair], tmp_path: Path) -> None:
+    """BERT's head has two names for one bias, of which they read one; beside a head they keep the bias of before."""
+    task = {"task_type": "SEQ_CLS"} if pair(name).case.task == "classification" else {}
+    config = peft.LoraConfig(r=2, target_modules="all-linear", bias=bias, **task)
+    theirs = peft.get_peft_model(copy.deepcopy(pair(name).theirs), config)
+    stir(theirs)
+    theirs.save_pretrained(tmp_path)
+    ours = copy.deepcopy(pair(name).ours)
+    load_adapter(ours, tmp_path, trainable=True)
+    assert_equal_answers(pair(name), theirs, ours)
+    assert any(name.endswith("bias") and parameter.requires_grad for name, parameter in ours.named_parameters())
+
+
 @pytest.mark.parametrize(
     ("name", "variant", "bias", "targets"),
     [
