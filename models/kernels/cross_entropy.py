@@ -81,7 +81,7 @@ def _cross_entropy(
         x = tl.load(logits + column, mask=column < width, other=0.0).to(tl.float32)
         x = _capped(x, cap, CAPS)
         if SMOOTHS:
-            total += tl.sum(tl.where(column < width, x, 0.0), 0)
+            total += tl.sum(x, 0)
         x = tl.where(column < width, x, float("-inf"))
         above = tl.maximum(highest, tl.max(x, 0))
         shift = tl.where(above == float("-inf"), 0.0, above)  # nothing but -inf so far

@@ -17,7 +17,8 @@ from groundup.models import load_pretrained, save_pretrained
 from groundup.models.saved import read_state
 from groundup.models.start import find_start
 from groundup.tokenizers.load import load_tokenizer
-from groundup.trainers import trainer
+from groundup.trainers import heldout, trainer
+from groundup.trainers import run as trainers_run
 from groundup.trainers.command import main
 from groundup.trainers.folder import find_run
 from groundup.trainers.initial import initial_model, initial_tokenizer, special_ids
@@ -112,6 +113,27 @@ def test_fused_kernels_change_no_loss(
     assert said in capsys.readouterr().err
     assert losses(fused) == pytest.approx(losses(plain), rel=1e-5)
     assert set(chunks) == {3 * 16 // 4}
+
+
+def test_the_loss_takes_the_cap_of_the_head(start: Any, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch):
+    """In training and evaluation, as if the head had taken it."""
+
+    def capped(*args: Any) -> Any:
+        model = initial_model(*args)
+        model.head.softcap = 0.05
+        return model
+
+    model = f"model={checkpoint('llama')}"
+    plain = losses(start("plain", model))
+    monkeypatch.setattr(trainers_run, "initial_model", capped)
+    by_loss = start("loss", model)
+    for module in (trainer, heldout):
+        monkeypatch.setattr(module, "before_cap", lambda head: (head, None))
+    by_head = start("head", model)
+    assert losses(by_loss) == pytest.approx(losses(by_head), rel=1e-6)
+    assert losses(by_loss) != pytest.approx(plain, rel=1e-4)
+    rows = [read_jsonl(run / "train" / "metrics" / "heldout.jsonl") for run in (by_loss, by_head)]
+    assert [row["loss"] for row in rows[0]] == pytest.approx([row["loss"] for row in rows[1]], rel=1e-6)
 
 
 def test_a_half_precision_checkpoint_trains_in_fp32(checkpoint: Checkpoint, tmp_path: Path):

@@ -19,7 +19,10 @@ def test_equals_its_twin(shape, kind: str, dtype, device: torch.device) -> None:
     torch.manual_seed(0)
     gate, up = ((torch.randn(shape, device=device) * 4).to(dtype) for _ in range(2))
     expected = outcome(lambda gate, up: ACTIVATIONS[kind](gate) * up, gate, up)  # type: ignore[index]
-    compare(outcome(lambda gate, up: gated(gate, up, kind), gate, up), expected)
+    ours = outcome(lambda gate, up: gated(gate, up, kind), gate, up)
+    compare(ours, expected)
+    if kind == "silu" and dtype == torch.bfloat16 and ours[0].numel() > 1000:  # rounded where the twin rounds
+        assert (ours[0] != expected[0]).sum() <= 0.02 * ours[0].numel()
 
 
 def test_halves_of_one_tensor(device: torch.device) -> None:
