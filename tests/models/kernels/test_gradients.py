@@ -12,7 +12,7 @@ from outcomes import compare, outcome
 from torch import Tensor
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
-    "a piece": lambda y: torch.cat([y, 2 * y], -1),
+    "a piece": lambda y: torch.cat([y, y.detach()], -1),
     "one number": lambda y: y.sum(),
     "columns first": lambda y: y.mT.contiguous(),
 }
