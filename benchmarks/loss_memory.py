@@ -7,10 +7,10 @@ tokens to the gradients of hidden states and head:
     chunked   trainers/losses.py loss_backward with the default chunk, as training uses it
 
 Each is measured in a process of its own: peak is the most it held (on CUDA max_memory_allocated); `above inputs` is
-what of it came on top of inputs, weights and the gradient of the weights, which both must hold. Time is the best of --rounds, in
-turn. The gradients of the two processes are compared in full: the largest difference relative to the largest element,
-and the norm of the difference relative to the norm. Both are compared with fp64 too, at 256 tokens and a vocabulary of
-4,096: chunking should come no further from the truth than the plain loss does.
+what of it came on top of inputs, weights and the gradient of the weights, which both must hold. Time is the best of
+--rounds, in turn. The gradients of the two processes are compared in full: the largest difference relative to the
+largest element, and the norm of the difference relative to the norm. Both are compared with fp64 too, at 256 tokens and
+a vocabulary of 4,096: chunking should come no further from the truth than the plain loss does.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ clip at norm 1, AdamW.
                    preallocated outputs, and nothing else: what this machine's library can do
 
 All have the same sizes, no dropout, and weights in fp32; bf16 is autocast. Peak memory is the most each
-system's process held up to its last step. 16 bytes a parameter of it (weight, gradient, two moments) nobody can avoid here.
+system's process held up to its last step; of it 16 bytes a parameter (weight, gradient, two moments) nobody can avoid.
 """
 
 from __future__ import annotations
