@@ -53,7 +53,8 @@ class FeedForward(nn.Module):
         if torch.is_grad_enabled() and up.requires_grad and up.numel() >= _LARGE and not torch.compiler.is_compiling():
             # The widest tensors of a layer: backward keeps `up` and `gate` only and activates them again, which is
             # cheap. The product with `down` is not taken again: the second pass ends where it would begin.
-            return cast(Tensor, checkpoint(self.project_down, up, gate, use_reentrant=False, preserve_rng_state=False))
+            draws = next(self.down.children(), None) is not None  # what was put on it (an adapter) may drop at random
+            return cast(Tensor, checkpoint(self.project_down, up, gate, use_reentrant=False, preserve_rng_state=draws))
         return self.project_down(up, gate)
 
     def project_down(self, up: Tensor, gate: Tensor | None) -> Tensor:

@@ -6,14 +6,15 @@
 
 A (r, in) starts as U(+-1 / sqrt(in)), B (out, r) as 0 and m as |W|, so y starts as W x.
 
-The adapter is a child of the Linear, `linear.lora`, and adds to its output by a forward hook. So the Linear may be of
+The adapter is a child of the Linear, `linear.lora`, and the Linear becomes one of a class that uses it. So it may be of
 any kind (4-bit too), and nothing in the model has another name than before.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -107,7 +108,12 @@ class LoRA(nn.Module):
     def attach_to(self, linear: nn.Module) -> None:
         """From now on the Linear gives y."""
         linear.add_module(CHILD, self.train(linear.training))
-        self._hook = linear.register_forward_hook(self.add_to)
+        linear.__class__ = _with_adapter(type(linear))
+
+    def detach_from(self, linear: nn.Module) -> None:
+        """Take the adapter off; the Linear's weight stays as it is."""
+        linear.__class__ = type(linear).__mro__[2]  # what _with_adapter made the class of
+        delattr(linear, CHILD)
 
     @property
     def rank(self) -> int:
@@ -118,22 +124,25 @@ class LoRA(nn.Module):
         """Whether the Linear's weight already contains what this adds."""
         return self.original is not None
 
-    def add_to(self, linear: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        """linear(x) (..., out) -> y (..., out). Products are taken in the dtype of the output."""
+    def forward(self, x: Tensor, linear: nn.Module, base: Callable[[Tensor], Tensor]) -> Tensor:
+        """x (..., in) -> y (..., out). `base` is what the Linear does alone. Products are taken in the dtype of x.
+
+        What is added is made first: where a layer's activations are computed again in backward, that ends as soon as
+        all is there that was kept, and the larger product, of which only the weight is kept, is not taken again.
+        """
         if self.merged:
-            return output
-        x: Tensor = inputs[0]
+            return base(x)
         low, dropped = self.A(x, self.part)  # (..., r), (..., in)
-        low, B = low.to(output.dtype), self.B.to(output.dtype)
+        added = F.linear(low * self.scale, self.B.to(low.dtype))  # (..., out)
+        output = base(x)
         if self.magnitude is None:
-            added = torch.addmm(output.flatten(0, -2), low.flatten(0, -2), B.t(), alpha=self.scale)
-            return added.view(output.shape)
-        base = output if dropped is x else cast(Tensor, linear.forward(dropped))
+            return added.to(output.dtype).add_(output)
+        alone = output if dropped is x else base(dropped)
         bias = cast("Tensor | None", linear.bias)
         if bias is not None:
-            base = base - bias
+            alone = alone - bias
         ratio = self.magnitude / self.row_norms(dense_weight(linear))  # (out,)
-        return (output + (ratio - 1) * base + ratio * self.scale * F.linear(low, B)).to(output.dtype)
+        return (output + (ratio - 1) * alone + ratio * added).to(output.dtype)
 
     @torch.no_grad()
     def row_norms(self, weight: Tensor) -> Tensor:
@@ -152,13 +161,21 @@ class LoRA(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             return torch.addmm(weight.to(self.B.dtype), self.B, self.A.weight, alpha=self.scale)
 
-    def detach_from(self, linear: nn.Module) -> None:
-        """Take the adapter off; the Linear's weight stays as it is."""
-        self._hook.remove()
-        delattr(linear, CHILD)
-
     def extra_repr(self) -> str:
         return f"rank={self.rank}, scale={self.scale:g}, dora={self.magnitude is not None}, merged={self.merged}"
+
+
+class _WithAdapter(nn.Module):
+    """What comes before a Linear's own class, so that its forward is the adapter's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)"""
+        return cast(LoRA, self._modules[CHILD])(x, self, super().forward)
+
+
+@functools.cache
+def _with_adapter(linear: type[nn.Module]) -> type[nn.Module]:
+    return type(f"{linear.__name__}WithAdapter", (_WithAdapter, linear), {})
 
 
 def init_down(rank: int, n_inputs: int, like: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from groundup.errors import UserError
 from groundup.models import Model
 from groundup.models.lora import adapters, add_lora, count_parameters, load_adapter, remove_lora, save_adapter
+from groundup.models.saved import load_weights
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
@@ -95,6 +98,17 @@ def test_packed_weights(make: Callable[..., Model], pack: Callable[[nn.Linear], 
     assert all(adapter.B.grad is not None for adapter in adapters(packed).values())
 
 
+def test_a_checkpoint_by_names(adapted: Callable[..., Model], ids: Tensor, tmp_path: Path) -> None:
+    """What a run saves is read into a model with the same adapters; an A that several Linears share is there once."""
+    model, other = adapted("gpt2"), adapted("gpt2", seed=7)
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    assert len({weight.data_ptr() for weight in weights.values()}) == len(weights)
+    save_file(weights, tmp_path / "model.safetensors")
+    assert not torch.equal(other(ids), model(ids))
+    load_weights(tmp_path, other)
+    assert torch.equal(other(ids), model(ids))
+
+
 def test_removed(make: Callable[..., Model], adapted: Callable[..., Model], ids: Tensor) -> None:
     """What was frozen before stays frozen, the rest trains again, and the answers are those of before."""
     plain = make("gpt2")
@@ -154,7 +168,7 @@ def test_a_tied_embedding_does_not_train_by_the_way(make: Callable[..., Model]) 
     assert beside(model) == {"head.out.weight"}
 
 
-def test_adding_twice(adapted: Callable[..., Model], tmp_path: Any) -> None:
+def test_adding_twice(adapted: Callable[..., Model], tmp_path: Path) -> None:
     model = adapted("gpt2")
     save_adapter(model, tmp_path)
     twice = re.escape("the model has adapters already (on 'core.layers.0.attn.f.q'): remove_lora takes them off")
@@ -164,7 +178,7 @@ def test_adding_twice(adapted: Callable[..., Model], tmp_path: Any) -> None:
         load_adapter(model, tmp_path)
 
 
-def test_without_adapters(make: Callable[..., Model], tmp_path: Any) -> None:
+def test_without_adapters(make: Callable[..., Model], tmp_path: Path) -> None:
     message = "the model has no adapters: add_lora or load_adapter puts some on it"
     with pytest.raises(UserError, match=message):
         save_adapter(make("gpt2"), tmp_path)

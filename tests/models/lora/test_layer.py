@@ -192,12 +192,44 @@ def test_gradient_checkpointing_changes_nothing(
         assert torch.equal(without, with_it)
 
 
+@pytest.mark.parametrize("variant", ["lora", "dora"])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_wide_activations_are_computed_again(
+    name: str, variant: Any, adapted: Callable[..., Model], ids: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feed-forward's, also where what reads them drops some; and but for DoRA no Linear multiplies twice."""
+    model = adapted(name, variant=variant, dropout=0.3).train()
+    products = 0
+
+    def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        nonlocal products
+        y = torch._C._nn.linear(x, weight, bias)  # pyright: ignore
+        products += len(weight) > 3 and weight.shape[1] > 3  # an adapter's are narrow
+        return y
+
+    monkeypatch.setattr(F, "linear", linear)
+    gradients: list[list[Tensor]] = []
+    counts: list[int] = []
+    for large in (2**40, 1):
+        monkeypatch.setattr("groundup.models.feedforward._LARGE", large)
+        model.zero_grad()
+        products = 0
+        torch.manual_seed(4)
+        model(ids).square().mean().backward()
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        counts.append(products)
+    for without, with_it in zip(*gradients, strict=True):
+        assert torch.equal(without, with_it)
+    assert variant == "dora" or counts[0] == counts[1]
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_generate_and_attention_maps(name: str, adapted: Callable[..., Model], ids: Tensor) -> None:
     model = adapted(name)
-    made = model.generate(ids[:, :4], max_new_tokens=5)
-    again = ids[:, :4]
-    for _ in range(5):
+    start = torch.cat([ids, ids + 1])[:5, :4]  # enough rows and steps for other Linears to be laid out anew: packed.py
+    made = model.generate(start, max_new_tokens=16)
+    again = start
+    for _ in range(16):
         again = torch.cat([again, model(again)[:, -1:].argmax(-1)], dim=1)
     assert torch.equal(made, again)
     maps = model.attention_maps(ids)

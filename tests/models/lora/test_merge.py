@@ -12,6 +12,7 @@ import torch
 from groundup.errors import UserError
 from groundup.models import Model, load_pretrained, save_pretrained
 from groundup.models.lora import adapters, add_lora, load_adapter, merge_lora, remove_lora, save_adapter, unmerge_lora
+from groundup.models.quant import quantize_model
 from torch import Tensor, nn
 
 Pack = Callable[[nn.Linear], nn.Module]
@@ -147,6 +148,32 @@ def test_packed_weights_are_merged_from_the_whole_ones(
     for full in (load_pretrained(tmp_path / "base"), tmp_path / "base"):
         assert torch.equal(merge_lora(model, full=full).model(ids), merged.model(ids))
     save_pretrained(merged.model, tmp_path / "merged")
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+@pytest.mark.parametrize("variant", ["lora", "dora"])
+def test_quantised_models(
+    variant: Any, kind: Any, make: Callable[..., Model], stir: Callable[..., None], ids: Tensor, tmp_path: Path
+) -> None:
+    """Adapters train on weights in 4 and 8 bits, checkpointing on, and go into the weights on disk."""
+    save_pretrained(make("gpt2"), tmp_path / "base")
+    model = load_pretrained(tmp_path / "base")
+    quantize_model(model, kind)
+    before = model(ids)
+    add_lora(model, rank=3, target_modules="all-linear", variant=variant, seed=0)
+    torch.testing.assert_close(model(ids), before, rtol=1e-5, atol=1e-5)
+    stir(model)
+    model.gradient_checkpointing = True
+    model.train()(ids).square().mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters() if p.requires_grad)
+    save_adapter(model.eval(), tmp_path / "adapter")
+    again = load_pretrained(tmp_path / "base")
+    quantize_model(again, kind)
+    load_adapter(again, tmp_path / "adapter")
+    torch.testing.assert_close(again(ids), model(ids), rtol=1e-5, atol=1e-5)
+    expected = load_pretrained(tmp_path / "base")
+    load_adapter(expected, tmp_path / "adapter")
+    torch.testing.assert_close(merge_lora(model).model(ids), expected(ids), rtol=1e-5, atol=1e-5)
 
 
 def test_a_tied_head_over_packed_weights(
