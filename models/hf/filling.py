@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import cast
@@ -36,6 +37,7 @@ class Filling:
         self.shapes: dict[str, Shape] = {name: tuple(parameter.shape) for name, parameter in named}
         self.rows = parameter_rows(task_rows(keys.family, model.task, model.config.n_layers), self.shapes)
         self.filled: dict[str, str] = {}  # our parameter -> the key that filled it
+        self._scratch: Tensor | None = None
 
     def run(
         self,
@@ -61,6 +63,7 @@ class Filling:
         for key, row in sources.items():
             self._place(key, row, dtype, device)
         self.weights.give_back()
+        self._scratch = None
         if missing:
             self._make_head(missing, dtype, device)
         if self.keys.left_out:
@@ -144,7 +147,7 @@ class Filling:
         parts = row.split(stored, widths, self.head_dim) if row.layout == "stacked" else []
         is_kept = parts and stored.dtype == dtype and device.type == "cpu" and not any(map(self._is_packed, names))
         if not (is_kept and all(part.is_contiguous() for part in parts)):
-            parts = [torch.empty(self.shapes[name], dtype=dtype, device=device) for name in names]
+            parts = self._room(names, dtype, device)
             for i, rows, piece in self._pieces(key, row, widths):
                 parts[i][rows].copy_(piece)
         for name, part in zip(names, parts, strict=True):
@@ -178,6 +181,21 @@ class Filling:
                 lent = self.weights.borrow(key, (stop - start) * row_bytes)
                 yield i, slice(start, stop), lent[before + start : before + stop]
             before += width
+
+    def _room(self, names: list[str], dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+        """Where the parts of a stored tensor are copied to; for those that are packed from there, the same each time.
+
+        Memory taken and freed between the packed weights, which stay, would be left in pieces too small to use again.
+        """
+        if not any(map(self._is_packed, names)):
+            return [torch.empty(self.shapes[name], dtype=dtype, device=device) for name in names]
+        sizes = [math.prod(self.shapes[name]) for name in names]
+        if self._scratch is None:
+            packed = [row.parts for row in self.rows.values() if any(map(self._is_packed, row.parts))]
+            most = max(sum(math.prod(self.shapes[part]) for part in parts) for parts in packed)
+            self._scratch = torch.empty(most, dtype=dtype, device=device)
+        pieces = self._scratch[: sum(sizes)].split(sizes)
+        return [piece.view(self.shapes[name]) for name, piece in zip(names, pieces, strict=True)]
 
     def _is_packed(self, name: str) -> bool:
         module, _, leaf = name.rpartition(".")
