@@ -22,7 +22,7 @@ from ...errors import UserError
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 SAFE_INDEX, PICKLED_INDEX = f"{SAFE}.index.json", f"{PICKLED}.index.json"
 
-_BORROWED = 64 * 2**20  # bytes copied from one mapping before it is let go
+_BORROWED = 256 * 2**20  # bytes copied from one mapping before it is let go
 _ELSEWHERE = ("*.h5", "*.msgpack", "*.gguf", "*.pth", "*.ckpt", "*.onnx")  # weights that we do not read
 
 
