@@ -256,7 +256,7 @@ def main() -> None:
     else:
         note += f" Feed-forward {arguments.ffn:,} wide, vocabulary {arguments.vocabulary:,}."
     data = {"environment": environment("triton"), "device": device, **sizes, "results": results, "table": rows}
-    name = "kernels" if device == "cuda" else "kernels_cpu"
+    name = "fused_kernels" if device == "cuda" else "fused_kernels_cpu"
     publish(arguments, name, "Fused kernels", data, [note, table(rows)])
 
 

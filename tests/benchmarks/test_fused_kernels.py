@@ -1,4 +1,4 @@
-"""benchmarks/kernels.py runs, and compares what it times."""
+"""benchmarks/fused_kernels.py runs, and compares what it times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 
 def results(root: Path, output: Path, *words: str) -> dict[str, Any]:
-    script = root / "benchmarks" / "kernels.py"
+    script = root / "benchmarks" / "fused_kernels.py"
     done = subprocess.run(
         [sys.executable, str(script), "--quick", "--dtype=float32", "--output", str(output), *words],
         capture_output=True,
@@ -29,7 +29,7 @@ def test_on_a_cpu_it_is_rmsnorm_alone(root: Path, tmp_path: Path) -> None:
     assert list(result["systems"]) == ["torch", "layernorm", "by hand"]
     assert result["systems"]["by hand"]["apart"] < 1e-6
     assert result["systems"]["layernorm"]["apart"] > 1e-3  # the comparison can fail
-    assert "nothing to measure but RMSNorm" in (tmp_path / "kernels_cpu.md").read_text()
+    assert "nothing to measure but RMSNorm" in (tmp_path / "fused_kernels_cpu.md").read_text()
 
 
 @pytest.mark.gpu
