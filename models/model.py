@@ -129,6 +129,11 @@ class Model(nn.Module):
             dropout.p = rates.get(dropout.field, dropout.p)
 
     @property
+    def is_tied(self) -> bool:
+        """Whether the head's last weight is the token embedding itself; a bare encoder has no such weight."""
+        return getattr(getattr(self.head, "out", None), "weight", None) is self.embedder.tokens.weight
+
+    @property
     def gradient_checkpointing(self) -> bool:
         """Whether training keeps only the input of each block, and computes the rest again in backward."""
         return self.core.gradient_checkpointing

@@ -60,9 +60,8 @@ class Trainer:
     def __post_init__(self) -> None:
         # The head's gradient of a tied embedding is dense and comes first. That of the lookup concerns few rows: as a
         # sparse tensor it is added to those, and no second gradient of the embedding's size is ever made.
-        tokens, device = self.model.embedder.tokens, next(self.model.parameters()).device
-        tied = getattr(getattr(self.model.head, "out", None), "weight", None) is tokens.weight
-        tokens.sparse = tied and device.type == "cpu" and not self.settings.compile
+        tokens = self.model.embedder.tokens
+        tokens.sparse = self.model.is_tied and tokens.weight.device.type == "cpu" and not self.settings.compile
 
     def fit(self) -> Interrupt:
         """Train until `max_iters` updates are made or a signal arrives; either way end with a checkpoint.

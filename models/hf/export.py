@@ -162,7 +162,7 @@ def _truthful(model: Model, hf: dict[str, Any]) -> dict[str, Any]:
     dtype = "torch_dtype" if "torch_dtype" in hf and "dtype" not in hf else "dtype"
     hf |= {dtype: str(model.embedder.tokens.weight.dtype).removeprefix("torch."), "vocab_size": model.config.vocab_size}
     if model.task in ("causal_lm", "masked_lm"):
-        hf["tie_word_embeddings"] = model.head.get_submodule("out").weight is model.embedder.tokens.weight
+        hf["tie_word_embeddings"] = model.is_tied
     if model.task == "classification":
         n_labels = len(model.head.get_submodule("out").get_parameter("weight"))
         hf.pop("num_labels", None)

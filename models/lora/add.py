@@ -121,8 +121,7 @@ def trained_parameters(model: Model, groups: Iterable[Group], saved: Iterable[Ro
 
 def check_untied(model: Model, names: Names, saved: Iterable[str]) -> None:
     """Raises UserError where a module that is to train in full has its weight from another."""
-    tokens = model.embedder.tokens.weight
-    if getattr(getattr(model.head, "out", None), "weight", None) is not tokens:
+    if not model.is_tied:
         return
     rows = names.linears | names.others
     for name in saved:

@@ -60,14 +60,14 @@ def merge_lora(
     if full is not None and not packed:
         raise UserError("full: the model's own weights are not packed, so the adapters go into them: leave it out")
     target = _full_precision(model, found, full) if packed else model
-    if "head.out" in found and _is_tied(target) and not untie:
+    if "head.out" in found and target.is_tied and not untie:
         raise UserError(
             "the head is adapted and tied to the embedding, which merging would change too: merge with untie=True, "
             "which gives the head a weight of its own"
         )
     ids = probe if probe is not None else _probe(model)
     before = _answers(model, ids)
-    if "head.out" in found and _is_tied(target):
+    if "head.out" in found and target.is_tied:
         kept = _untie(target)
         found["head.out"].adapted.untied = None if packed else kept
     for name, adapter in found.items():
@@ -124,10 +124,6 @@ def _full_precision(model: Model, found: dict[str, LoRA], full: Model | str | Pa
     for name in beside:
         theirs[name].copy_(ours[name])
     return full
-
-
-def _is_tied(model: Model) -> bool:
-    return getattr(getattr(model.head, "out", None), "weight", None) is model.embedder.tokens.weight
 
 
 def _untie(model: Model) -> tuple[ModelConfig, Origin | None]:
