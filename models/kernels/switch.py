@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import partial
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from ...errors import notice
 from ..attention import Attention
+from ..device import triton_is_installed
 from ..feedforward import FeedForward
 from ..norms import RMSNorm
 
@@ -17,7 +17,7 @@ from ..norms import RMSNorm
 def switch(model: nn.Module, on: bool) -> bool:
     """See use_kernels."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    installed = importlib.util.find_spec("triton") is not None
+    installed = triton_is_installed()
     if on and not installed:
         notice("fused kernels: triton is not installed, so the same steps run in plain torch")
     elif on and device.type != "cuda":

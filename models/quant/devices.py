@@ -1,28 +1,16 @@
-"""Where weights are unpacked: Triton's kernels on CUDA, plain torch elsewhere; and memory for what is unpacked."""
+"""Memory to unpack weights into."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import mmap
 import threading
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _LARGE = 2**22  # bytes from which the pages of new memory matter
-
-
-def has_kernels(device: torch.device) -> bool:
-    """Whether tensors on `device` take the kernels; all others take plain torch."""
-    return device.type == "cuda" and _triton_is_installed()
-
-
-@cache
-def _triton_is_installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 def new_tensor(numel: int, dtype: torch.dtype, device: torch.device) -> Tensor:

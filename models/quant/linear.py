@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..device import has_kernels
 from .codebooks import Kind
-from .devices import has_kernels
 from .int8 import QuantizedInt8, dequantize_int8, quantize_int8
 from .nf4 import Quantized4bit, check_settings, dequantize_4bit, quantize_4bit, stored_shapes
 from .packed import PackedLinear

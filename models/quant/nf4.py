@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError, nearest
+from ..device import has_kernels
 from .codebooks import KINDS, Kind, boundaries, pair_table
-from .devices import has_kernels, new_tensor
+from .devices import new_tensor
 from .dynamic8 import BLOCK, dequantize_dynamic, quantize_dynamic, scale_blocks
 
 BLOCK_SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)

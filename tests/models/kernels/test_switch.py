@@ -101,7 +101,7 @@ def test_on_and_off(build, variants, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_without_triton(build, variants, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("groundup.models.kernels.switch.triton_is_installed", lambda: False)
     model = build(**variants["llama"])
     assert use_kernels(model) is False
     assert not uses_kernels(model)

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 import torch
-from groundup.models.quant.devices import Workspace, has_kernels, new_tensor
+from groundup.models.device import has_kernels
+from groundup.models.quant.devices import Workspace, new_tensor
 
 CPU = torch.device("cpu")
 
