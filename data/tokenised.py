@@ -64,6 +64,9 @@ class Damaged(Exception):
     """A token file that is not what its `about.json` says."""
 
 
+UNREADABLE = (Damaged, OSError, ValueError, KeyError)  # what open_tokens raises of a file that must be made again
+
+
 def id_dtype(vocab_size: int) -> np.dtype[Any]:
     """The smallest of uint8, uint16, uint32 that holds every id."""
     return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.uint16 if vocab_size <= 1 << 16 else np.uint32)
@@ -91,7 +94,7 @@ def tokenise(
     if folder.is_dir():
         try:
             return open_tokens(folder)
-        except (Damaged, OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             notice(f"the token file {folder} is damaged ({error}): tokenising again")
     publish_folder(folder, lambda place: _write(place, corpus, tokenizer, cut_at, frame, progress), _is_whole)
     return open_tokens(folder)
@@ -114,7 +117,7 @@ def _plain_frame(tokenizer: Tokenizer) -> Frame:
 def _is_whole(folder: Path) -> bool:
     try:
         open_tokens(folder)
-    except (Damaged, OSError, ValueError, KeyError):
+    except UNREADABLE:
         return False
     return True
 
