@@ -7,6 +7,7 @@ mask_tokens   masked language modelling, arXiv 1810.04805, section 3.1
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, i
     inputs, labels = batch.input_ids.clone(), torch.full_like(batch.labels, IGNORE)
     inputs[:, 1:][chosen] = mask_id
     labels[:, :-1][chosen] = batch.labels[:, :-1][chosen]
-    return Batch(inputs, labels, batch.segment_ids)
+    return replace(batch, input_ids=inputs, labels=labels)
 
 
 def mask_tokens(
@@ -73,7 +74,7 @@ def mask_tokens(
     inputs = torch.where(chosen & (kind < MASKED), mask_id, ids)
     inputs = torch.where(chosen & (kind >= MASKED) & (kind < MASKED + REPLACED), others, inputs)
     device = batch.input_ids.device
-    return Batch(inputs.to(device), labels.to(device), batch.segment_ids)
+    return replace(batch, input_ids=inputs.to(device), labels=labels.to(device))
 
 
 def _generator(seed: int, index: int) -> np.random.Generator:

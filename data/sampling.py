@@ -9,8 +9,8 @@ Three ways through a stream of N tokens, rows of T inputs each:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,21 +27,31 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Batch:
-    """input_ids (B, T); labels (B, T), the token that follows or -100; segment_ids (B, T) or None. All int64.
+    """What one forward and backward pass sees. All int64.
 
-    segment_ids number the documents of a row from 0: attention stays within a number, positions restart at each.
+    input_ids (B, T); labels (B, T), the token that follows or -100, or (B,), the class of a row. segment_ids (B, T)
+    number the documents of a row from 0: attention stays within a number, positions restart at each. attention_mask
+    (B, T) is 0 on padding; token_type_ids (B, T) tell the texts of a pair apart. What is None plays no part.
     """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
     segment_ids: torch.Tensor | None = None
+    attention_mask: torch.Tensor | None = None
+    token_type_ids: torch.Tensor | None = None
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the model is called with; `labels` apart, that is all that is there."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "labels"}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
         if str(device) == "cpu":
             return self
-        segments = None if self.segment_ids is None else self.segment_ids.to(device, non_blocking=True)
-        return Batch(self.input_ids.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), segments)
+        tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        return Batch(labels=self.labels.to(device, non_blocking=True), **tensors)
 
 
 class Sampler:

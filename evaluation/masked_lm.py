@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import Tensor
-
 from ..data.masking import mask_tokens
-from ..data.sampling import Sampler
+from ..data.sampling import Batch, Sampler
 from ..data.stream import TokenStream
 from ..errors import UserError
 from ..models.model import Model
@@ -48,12 +46,11 @@ def masked_lm(
     device = next(model.parameters()).device
     special = special_ids(tokenizer)
 
-    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def batches() -> Iterator[Batch]:
         for index in range(count):
-            batch = mask_tokens(
+            yield mask_tokens(
                 rows.batch(index), ratio, tokenizer.mask_id, tokenizer.vocab_size, special, seed=0, index=index
             ).to(device)
-            yield batch.input_ids, batch.labels, batch.segment_ids
 
     precision = build_precision("no", device)
     result = heldout_loss(

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from torch import Tensor
-
 from ..data.sampling import Sampler
 from ..data.stream import TokenStream
 from ..errors import UserError
@@ -45,14 +41,11 @@ def perplexity(
     count = rows.batches_per_epoch if limit is None else min(limit, rows.batches_per_epoch)
     device = next(model.parameters()).device
 
-    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        for batch in (rows.batch(i).to(device) for i in range(count)):
-            yield batch.input_ids, batch.labels, batch.segment_ids
-
+    batches = (rows.batch(i).to(device) for i in range(count))
     precision = build_precision("no", device)
     chunk = chunk_tokens(model.config.vocab_size, precision.dtype)
     result = heldout_loss(
-        model, batches(), precision, chunk=chunk, bytes_per_token=text.bytes_per_token, total=count, title="perplexity"
+        model, batches, precision, chunk=chunk, bytes_per_token=text.bytes_per_token, total=count, title="perplexity"
     )
     assert result is not None  # nothing stops it
     return result

@@ -7,22 +7,20 @@ import time
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from ..data.sampling import Batch
 from ..models.heads import before_cap
 from ..models.kernels import uses_kernels
 from ..models.model import Model
 from .losses import loss_sum
 from .precision import Precision
 
-Hidden = Callable[..., Tensor]
-
 
 @torch.no_grad()
 def heldout_loss(
     model: Model,
-    batches: Iterable[tuple[Tensor, Tensor, Tensor | None]],
+    batches: Iterable[Batch],
     precision: Precision,
     *,
     chunk: int,
@@ -34,7 +32,7 @@ def heldout_loss(
     """Evaluate without touching weights, gradients or random states.
 
     Args:
-        batches: input_ids (B, T), labels (B, T), segment_ids (B, T) or None, on the model's device.
+        batches: on the model's device, with labels (B, T).
         chunk: tokens whose logits exist at once.
         bytes_per_token: of the held-out text, for bits per byte, which compares models of different tokenizers.
         stop: asked between batches; True abandons the evaluation.
@@ -49,12 +47,12 @@ def heldout_loss(
     model.eval()
     nats, count = 0.0, 0
     try:
-        for input_ids, labels, segment_ids in tqdm(batches, title, total, disable=title is None, unit="batch"):
+        for batch in tqdm(batches, title, total, disable=title is None, unit="batch"):
             if stop():
                 return None
             with precision.autocast():
-                hidden = model.hidden_states(input_ids, segment_ids=segment_ids)  # (B, T, C)
-                loss, targets = loss_sum(hidden, labels, head, chunk=chunk, softcap=softcap, fused=fused)
+                hidden = model.hidden_states(**batch.inputs)  # (B, T, C)
+                loss, targets = loss_sum(hidden, batch.labels, head, chunk=chunk, softcap=softcap, fused=fused)
             nats, count = nats + loss.item(), count + targets
     finally:
         model.train(was_training)

@@ -135,7 +135,7 @@ class Trainer:
         total = torch.zeros((), device=window[0].labels.device)
         for batch in window:
             with self.precision.autocast():
-                hidden = hidden_states(batch.input_ids, segment_ids=batch.segment_ids)  # (B, T, C)
+                hidden = hidden_states(**batch.inputs)  # (B, T, C)
             total += loss_backward(
                 hidden,
                 batch.labels,
@@ -216,7 +216,7 @@ class Trainer:
         batches = (batch.to(device) for batch in self._masked_heldout())
         return heldout_loss(
             self.model,
-            ((b.input_ids, b.labels, b.segment_ids) for b in batches),
+            batches,
             self.precision,
             chunk=self.settings.chunk,
             bytes_per_token=self.bytes_per_token if self.mask is None else None,
