@@ -4,6 +4,7 @@ corpus.py     where documents come from: files, folders, tables, hub datasets, s
 tokenised.py  documents -> a memory-mapped file of ids, made once
 stream.py     a choice of its documents, read as one stream
 sampling.py   batch i of epoch e, a pure function of (seed, e, i, rank)
+rows.py       the same of rows of different lengths: padded, grouped by length or packed
 masking.py    masked tokens as targets, for causal and for bidirectional models
 text.py       all of it for a run: `load_text_data`
 """
@@ -20,6 +21,8 @@ _HOMES = {
     "TokenStream": "stream",
     "Sampler": "sampling",
     "Batch": "sampling",
+    "Row": "rows",
+    "RowSampler": "rows",
     "mask_inputs": "masking",
     "mask_tokens": "masking",
     "load_text_data": "text",
