@@ -7,6 +7,7 @@ FOLDERS = [
     "data",
     "errors",
     "evaluation",
+    "evaluation/tasks",
     "hub",
     "models",
     "models/hf",
