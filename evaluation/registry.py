@@ -1,0 +1,103 @@
+"""What can be measured: a table of kinds of tasks, each one function of the same signature.
+
+    def kind(model: Model, tokenizer: Tokenizer, context: EvalContext) -> Numbers
+
+Multiple-choice tasks are declared in `tasks/`; one kind measures them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from ..configs.schema import RunConfig
+    from ..models.model import Model
+    from ..tokenizers.base import Tokenizer
+    from .scores import Scores
+
+Numbers = dict[str, Any]
+"""Numbers by name; NAME_stderr is the standard error of NAME. Words that say how they were measured may be among them:
+`version` of the task, `scored`, a mapping `groups`."""
+
+HARNESS = "lm-eval:"
+"""Before the name of a task of lm-evaluation-harness."""
+
+
+@dataclass(frozen=True)
+class EvalContext:
+    """What a task may need beyond the model, which stands on its device in evaluation mode."""
+
+    task: str
+    """The name it was asked for by."""
+    data: str | Path | None = None
+    """This task's file or folder; None: where the task itself takes its rows from."""
+    limit: int | None = None
+    """No more than so many questions (of text: batches)."""
+    n_shot: int | None = None
+    """Examples in the context; None: the task's own number."""
+    seed: int | None = None
+    """Of whatever is drawn; None: the task's own."""
+    batch_size: int | None = None
+    """Sequences in a batch; None: `batch_tokens` decides."""
+    batch_tokens: int | None = None
+    """Tokens in a batch; None: as many as the device takes."""
+    add_bos: bool | None = None
+    """Whether contexts begin with the BOS token; None: as the tokenizer's own template does."""
+    allow_code_execution: bool = False
+    """Whether code that the model writes may be run."""
+    progress: bool = True
+    name: str = "the model"
+    """What messages call the model."""
+    run: RunConfig | None = None
+    """The configuration of the run that the model is of, if it is of one."""
+    scores: Scores | None = None
+    """Where scored requests are kept, so that an interrupted evaluation goes on."""
+    sample: Callable[[dict[str, Any]], None] | None = None
+    """Takes one row a question; the task's name is added to it."""
+
+
+TaskFunction = Callable[["Model", "Tokenizer", EvalContext], Numbers]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`place` is module:function in this package, imported when it is measured."""
+
+    place: str
+    what: str
+
+
+KINDS: dict[str, Kind] = {
+    "perplexity": Kind("text_tasks:measure_perplexity", "how surprised a causal model is by a text (--data FILE)"),
+    "masked_lm": Kind("text_tasks:measure_masked_lm", "how well an encoder guesses masked tokens of a text"),
+}
+"""Kinds by the name of their task. Multiple-choice tasks and those of lm-evaluation-harness are found by other tables."""
+
+
+def task_function(name: str) -> TaskFunction:
+    """What measures the task of that name. Raises UserError, naming the nearest, where nothing does."""
+    from .tasks import find_task
+
+    if name in KINDS:
+        return load_function(KINDS[name].place)
+    if name.startswith(HARNESS):
+        return load_function("harness:measure_harness")
+    find_task(name)
+    return load_function("multiple_choice:measure_choices")
+
+
+def load_function(place: str) -> TaskFunction:
+    """module:function of this package."""
+    module, _, function = place.partition(":")
+    return getattr(import_module(f".{module}", __package__), function)
+
+
+def unknown(name: str, known: list[str]) -> UserError:
+    """The error for a task that there is not."""
+    return UserError(f"the task '{name}' is not available.{nearest(name, known)} `--list-tasks` shows all")
