@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...errors import UserError, notice
 from ..model import Model
 from ..quant.packed import PackedLinear
-from ..quant.replace import ModelKind, quantize_model
+from ..quant.replace import Packing
 from .keys import Keys, extras, task_rows
 from .rows import Row, Shape, parameter_rows
 from .weights import Weights
@@ -45,7 +45,7 @@ class Filling:
         device: torch.device,
         *,
         may_make_head: bool,
-        quantization: ModelKind | None = None,
+        quantization: Packing | None = None,
     ) -> None:
         """Fill every parameter, in `dtype` (None: as stored) on `device`; pack those that are to be quantised.
 
@@ -59,7 +59,7 @@ class Filling:
         if missing and not (may_make_head and all(name.startswith("head.") for name in missing)):
             raise self._cannot_fill(missing)
         if quantization is not None:
-            quantize_model(self.model, quantization)  # empty layers, which _put fills
+            quantization.apply(self.model)  # empty layers, which _put fills
         for key, row in sources.items():
             self._place(key, row, dtype, device)
         self.weights.give_back()

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ...errors import UserError, nearest, notice
 from ..config import TASKS, ModelConfig, Task
 from ..model import Model
-from ..quant.replace import ModelKind, quantize_model
+from ..quant.replace import ModelKind, Packing
 from ..start import own_checkpoint
 from .families import FAMILIES, Family, Origin, family, family_of, interpret, own_settings, task_of
 from .filling import Filling
@@ -31,7 +31,7 @@ def load_pretrained(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device = "cpu",
     num_labels: int | None = None,
-    quantization: ModelKind | None = None,
+    quantization: ModelKind | Packing | None = None,
     revision: str | None = None,
 ) -> Model:
     """The model of a checkpoint, in evaluation mode, every parameter filled from it exactly once.
@@ -42,8 +42,8 @@ def load_pretrained(
         task: None for what its own class is for.
         dtype: "fp32", "bf16", "fp16" or torch's; None for the one it is stored in.
         num_labels: for classification; a new head is made if the checkpoint has none, or one of another size.
-        quantization: "nf4", "fp4" or "int8": each Linear of the blocks is packed as soon as it is read, so that the
-            whole is never there in more bits; see models/quant.
+        quantization: "nf4", "fp4" or "int8", or a Packing that says more: each Linear of the blocks is packed as soon
+            as it is read, so that the whole is never there in more bits; see models/quant.
 
     Where dtype and layout stay as stored, parameters are the mapped file: nothing is read before it is used, and what
     training changes is copied. So such a file may be replaced or deleted while the model lives, never written into.
@@ -54,8 +54,9 @@ def load_pretrained(
     """
     if task is not None and task not in TASKS:
         raise UserError(f"task '{task}' is not known.{nearest(task, TASKS)}")
-    if quantization is not None and quantization not in QUANTIZATIONS:
-        raise UserError(f"quantization '{quantization}' is not known.{nearest(quantization, QUANTIZATIONS)}")
+    packing = None if quantization is None else Packing.of(quantization)
+    if packing is not None and packing.kind not in QUANTIZATIONS:
+        raise UserError(f"quantization '{packing.kind}' is not known.{nearest(packing.kind, QUANTIZATIONS)}")
     place, kind = _device(device), _dtype(dtype)
     directory = find_directory(source, revision)
     if (own := own_checkpoint(directory)) is not None:
@@ -64,8 +65,8 @@ def load_pretrained(
         if num_labels is not None:
             raise UserError(f"num_labels={num_labels}: the model of a run has the head it was trained with")
         model = load_saved(own, task, kind, place)
-        if quantization is not None:
-            quantize_model(model, quantization)
+        if packing is not None:
+            packing.apply(model)
         return model
     checkpoint = open_checkpoint(directory)
     task = task or checkpoint.task()
@@ -76,7 +77,7 @@ def load_pretrained(
     with torch.device("meta"), WithoutInit():
         model = Model(config, task, labels)
     filling = Filling(model, checkpoint.keys, checkpoint.weights)
-    filling.run(kind, place, may_make_head=task == "classification", quantization=quantization)
+    filling.run(kind, place, may_make_head=task == "classification", quantization=packing)
     hf = checkpoint.settings.values
     architecture = next(iter(hf.get("architectures") or []), None)
     name = checkpoint.family.__name__.rpartition(".")[2]

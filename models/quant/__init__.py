@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from .int8 import QuantizedInt8, dequantize_int8, quantize_int8
     from .linear import Linear4bit, Linear8bit
     from .nf4 import Quantized4bit, dequantize_4bit, quantize_4bit
-    from .replace import quantize_model
+    from .replace import Packing, quantize_model
 
 __all__ = [
     "Linear4bit",
     "Linear8bit",
+    "Packing",
     "Quantized4bit",
     "QuantizedInt8",
     "dequantize_4bit",
@@ -29,6 +30,7 @@ __all__ = [
 _HOMES = {
     "Linear4bit": "linear",
     "Linear8bit": "linear",
+    "Packing": "replace",
     "Quantized4bit": "nf4",
     "QuantizedInt8": "int8",
     "dequantize_4bit": "nf4",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
@@ -19,6 +20,38 @@ ModelKind = Literal["nf4", "fp4", "int8"]
 DEFAULT_SKIP = ("embedder", "head")  # what is left are the blocks' Linears, as in QLoRA
 
 Pack = Callable[[nn.Linear], PackedLinear]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the Linears of a model are packed: what quantize_model() is given, to be kept and saved."""
+
+    kind: ModelKind = "nf4"
+    skip: tuple[str, ...] | None = None
+    block_size: int = 64
+    double_quant: bool = True
+    compute_dtype: torch.dtype | None = None
+
+    @classmethod
+    def of(cls, given: ModelKind | Packing) -> Packing:
+        """A kind alone stands for its defaults."""
+        return given if isinstance(given, Packing) else cls(given)
+
+    def apply(self, model: nn.Module) -> list[str]:
+        """quantize_model() with these."""
+        return quantize_model(model, self.kind, self.skip, self.block_size, self.double_quant, self.compute_dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for a JSON file."""
+        dtype = None if self.compute_dtype is None else str(self.compute_dtype).removeprefix("torch.")
+        return asdict(replace(self, compute_dtype=None)) | {"compute_dtype": dtype}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Packing:
+        """The inverse of `to_dict`."""
+        dtype = values["compute_dtype"] and getattr(torch, values["compute_dtype"])
+        skip = None if values["skip"] is None else tuple(values["skip"])
+        return cls(**{**values, "skip": skip, "compute_dtype": dtype})
 
 
 def quantize_model(
