@@ -15,6 +15,7 @@ from ..model import Model
 from ..quant.packed import PackedLinear
 from ..quant.replace import Packing
 from .keys import Keys, extras, task_rows
+from .memory import empty
 from .rows import Row, Shape, parameter_rows
 from .weights import Weights
 
@@ -188,12 +189,12 @@ class Filling:
         Memory taken and freed between the packed weights, which stay, would be left in pieces too small to use again.
         """
         if not any(map(self._is_packed, names)):
-            return [torch.empty(self.shapes[name], dtype=dtype, device=device) for name in names]
+            return [empty(self.shapes[name], dtype, device) for name in names]
         sizes = [math.prod(self.shapes[name]) for name in names]
         if self._scratch is None:
             packed = [row.parts for row in self.rows.values() if any(map(self._is_packed, row.parts))]
             most = max(sum(math.prod(self.shapes[part]) for part in parts) for parts in packed)
-            self._scratch = torch.empty(most, dtype=dtype, device=device)
+            self._scratch = empty((most,), dtype, device)
         pieces = self._scratch[: sum(sizes)].split(sizes)
         return [piece.view(self.shapes[name]) for name, piece in zip(names, pieces, strict=True)]
 

@@ -1,0 +1,73 @@
+"""Memory for weights: as any tensor's, of huge pages where Linux has them, and given back."""
+
+from __future__ import annotations
+
+import copy
+import mmap
+from pathlib import Path
+
+import pytest
+import torch
+from groundup.models.hf.memory import empty
+from safetensors.torch import load_file, save_file
+
+CPU = torch.device("cpu")
+LARGE = (1100, 1023)  # more than a huge page in fp32 and in bf16, a whole number of them in neither
+
+
+def flags_of(tensor: torch.Tensor) -> list[str]:
+    """What the kernel says of the mapping that a tensor lies in."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first = line.split()[0]
+        if "-" in first and not first.endswith(":"):
+            start, end = (int(word, 16) for word in first.split("-"))
+            inside = start <= tensor.data_ptr() < end
+        elif inside and first == "VmFlags:":
+            return line.split()[1:]
+    return []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [LARGE, (3, 5), (0, 4)])
+def test_it_is_a_tensor_as_any_other(shape: tuple[int, int], dtype: torch.dtype, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    content = torch.randn(shape, generator=generator).to(dtype)
+    ours = empty(shape, dtype, CPU).copy_(content)
+    assert (ours.shape, ours.dtype, ours.is_contiguous()) == (shape, dtype, True)
+    assert torch.equal(ours, content)
+    assert torch.equal(copy.deepcopy(ours), content)
+    ours.requires_grad_().square().sum().backward()
+    torch.testing.assert_close(ours.grad, 2 * content)
+    save_file({"one": ours.detach(), "two": empty(shape, dtype, CPU).copy_(2 * content)}, tmp_path / "file")
+    assert torch.equal(load_file(tmp_path / "file")["one"], content)
+    assert ours.untyped_storage().nbytes() == content.untyped_storage().nbytes()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a kernel with huge pages")
+def test_large_ones_may_lie_in_huge_pages() -> None:
+    assert "hg" in flags_of(empty(LARGE, torch.float32, CPU))
+    assert "hg" not in flags_of(empty((3, 5), torch.float32, CPU))
+
+
+def test_a_system_that_refuses_the_advice_gives_small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 12345, raising=False)  # EINVAL
+    assert empty(LARGE, torch.float32, CPU).fill_(2).sum() == 2 * 1100 * 1023
+    monkeypatch.delattr(mmap, "MADV_HUGEPAGE")  # not Linux
+    assert empty(LARGE, torch.float32, CPU).fill_(2).sum() == 2 * 1100 * 1023
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux")
+def test_it_is_given_back_with_the_tensor() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    before = resident()
+    tensor = empty((64, 2**18), torch.float32, CPU).fill_(1)  # 64 MiB
+    assert resident() - before > 60 * 2**20
+    view = tensor[3:4]
+    del tensor
+    assert resident() - before > 60 * 2**20
+    assert view.sum() == 2**18
+    del view
+    assert resident() - before < 8 * 2**20
