@@ -37,7 +37,7 @@ class HubDataset(Corpus):
         import datasets
         from datasets.exceptions import DatasetNotFoundError
 
-        _go_offline_if_need_be()
+        go_offline_if_need_be()
         workers: dict[str, Any] = {} if self.streaming or self.num_proc is None else {"num_proc": self.num_proc}
         here = "no file or folder here is called so, and as a Hugging Face dataset"
         try:
@@ -69,7 +69,7 @@ class HubDataset(Corpus):
             raise UserError(f"the dataset {self.name} broke off while it was read ({error}): start again") from None
 
 
-def _go_offline_if_need_be() -> None:
+def go_offline_if_need_be() -> None:
     """Where the hub does not answer, spare the user half a minute of retries; what is cached still loads."""
     import requests
     from datasets import config

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .question import Question, find_task, find_tasks, load_questions
+from .question import Question, TaskData, find_task, find_tasks, load_questions, read_task
+from .table import TASK_NAMES, TASKS
 from .task import Task
 
-__all__ = ["Question", "Task", "find_task", "find_tasks", "load_questions"]
+__all__ = [
+    "TASKS",
+    "TASK_NAMES",
+    "Question",
+    "Task",
+    "TaskData",
+    "find_task",
+    "find_tasks",
+    "load_questions",
+    "read_task",
+]

@@ -12,14 +12,16 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Hub:
-    """A dataset on the Hugging Face hub; its revision is a branch or commit, recorded with the results."""
+    """A dataset on the Hugging Face hub, and which part of it."""
 
     dataset: str
-    config: str | None
     split: str
-    shots_split: str | None = None
-    """Where few-shot examples are drawn; None: from the evaluated split itself, never the question asked."""
+    config: str | None = None
+    """None: the dataset has no configurations; "*": all of them, one after the other (BLiMP has one a paradigm)."""
+    shots: str | None = None
+    """The split that few-shot examples are drawn from; None: the evaluated one, never the question asked."""
     revision: str = "main"
+    """A branch, tag or commit; the commit it stands for is recorded with what was loaded."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,6 @@ class Asked:
     """Texts by whose length log-likelihoods are normalised."""
 
 
-def ask(context: str, choices: list[str], gold: int | tuple[int, ...]) -> Asked:
-    """One context with several continuations: all tasks but WinoGrande's kind."""
-    answers = (gold,) if isinstance(gold, int) else gold
-    return Asked((context,) * len(choices), tuple(choices), answers, tuple(choices))
-
-
 @dataclass(frozen=True)
 class Task:
     """A declaration; `table.py` holds all of them."""
@@ -50,14 +46,17 @@ class Task:
     ask: Callable[[Record], Asked]
     metrics: tuple[str, ...] = ("acc",)
     """Of "acc", "acc_norm" (characters), "acc_bytes", "mc2" (probability mass on the right choices)."""
-    version: int = 1
-    """Raised when a prompt changes, so that numbers of different prompts are not compared."""
+    shots: Literal["random", "first", "none"] = "random"
+    """How few-shot examples are chosen; "none": the task takes none."""
     n_shot: int = 0
     """Few-shot examples unless the caller says otherwise."""
-    shots: Literal["random", "first"] = "random"
-    group: Callable[[Record], str] = lambda record: ""
+    group: Callable[[Record], str] | None = None
     """Subject or paradigm of a row; few-shot examples come from the same group."""
-    description: Callable[[str], str] = lambda group: ""
+    description: Callable[[str], str] | None = None
     """Text before the first example, by group."""
+    only: str = ""
+    """The one group that is asked; "": all."""
     harness: str = ""
-    """The task's name in lm-evaluation-harness, whose prompts these are; "" where it has none."""
+    """The task of lm-evaluation-harness whose prompts these are, string for string; "": it has none."""
+    version: int = 1
+    """Raised when a prompt changes, so that numbers of different prompts are not compared."""
