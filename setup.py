@@ -5,6 +5,7 @@ from setuptools import setup
 FOLDERS = [
     "configs",
     "data",
+    "data/classification",
     "errors",
     "evaluation",
     "evaluation/tasks",

@@ -127,8 +127,9 @@ class RowSampler:
 
     def batch(self, index: int) -> Batch:
         """Batch `index`, counted over all epochs; its epoch is index // batches_per_epoch."""
-        members = self.members(index)
-        width = max((int(self.lengths[rows].sum()) for rows in members if rows), default=1)
+        epoch = index // self.batches_per_epoch
+        members = [[self.row(number, epoch) for number in numbers] for numbers in self.members(index)]
+        width = max((sum(len(row.ids) for row in rows) for rows in members if rows), default=1)
         width = min(-(-width // self.multiple_of) * self.multiple_of, self.context)
         shape = (len(members), width)
         ids = np.full(shape, self.pad_id, np.int64)  # (B, T)
@@ -136,7 +137,7 @@ class RowSampler:
         mask, types, segments = np.zeros((3, *shape), np.int64)  # (B, T) each
         for b, rows in enumerate(members):
             start = 0
-            for number, row in enumerate(self.rows[r] for r in rows):
+            for number, row in enumerate(rows):
                 place = slice(start, start := start + len(row.ids))
                 ids[b, place], mask[b, place], segments[b, place] = row.ids, 1, number
                 if row.token_types is not None:
@@ -157,6 +158,10 @@ class RowSampler:
             attention_mask=None if packed or self.causal else torch.from_numpy(mask),
             token_type_ids=torch.from_numpy(types) if self.has_types else None,
         )
+
+    def row(self, number: int, epoch: int) -> Row:
+        """What row `number` is in an epoch: always the same, unless a subclass draws a part of it."""
+        return self.rows[number]
 
     def members(self, index: int) -> list[list[int]]:
         """Which of `rows` each row of batch `index` holds: one, several where packed, none where it is filled up."""

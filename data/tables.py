@@ -87,13 +87,16 @@ def find_column(row: dict[str, Any], named: str | None, source: str) -> str:
     return usual or texts[0]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a table, one at a time. Raises UserError with file and line of a bad one."""
-    readers = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet}
+def read_rows(path: Path, columns: list[str] | None = None, quoted: bool = True) -> Iterator[Row]:
+    """The rows of a table, one at a time. Raises UserError with file and line of a bad one.
+
+    `columns` are those of a csv or tsv file without a header; in one that is not `quoted`, quotes are part of the text.
+    """
     kind = table_kind(path)
     assert kind is not None
+    readers = {"jsonl": _jsonl, "json": _json, "parquet": _parquet}
     try:
-        yield from readers[kind](path)
+        yield from readers[kind](path) if kind in readers else _csv(path, columns, quoted)
     except (gzip.BadGzipFile, EOFError) as error:
         raise UserError(f"{path} is no whole gzip file ({error}): fetch it again") from None
     except OSError as error:
@@ -140,11 +143,12 @@ def _record(row: Any, where: str) -> dict[str, Any]:
     return cast("dict[str, Any]", row)
 
 
-def _csv(path: Path) -> Iterator[Row]:
+def _csv(path: Path, columns: list[str] | None, quoted: bool) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)  # a document is longer than the 128 KiB that the module expects of a cell
     with _open(path) as file:
         lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        reader = csv.DictReader(lines, delimiter="\t" if table_kind(path) == "tsv" else ",", strict=False)
+        delimiter, quoting = "\t" if table_kind(path) == "tsv" else ",", csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        reader = csv.DictReader(lines, columns, delimiter=delimiter, quoting=quoting, strict=False)
         try:
             for row in reader:
                 where = f"{path}:{reader.line_num}"

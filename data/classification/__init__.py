@@ -1,0 +1,17 @@
+"""Labelled texts to rows with a class.
+
+examples.py    a labelled text, and which columns hold text and label
+local.py       files: tables, a folder for each class, csv without a header
+hub.py         IMDB, AG News, SST-2, Amazon and Yelp polarity by name, and any other labelled data set of the hub
+docstrings.py  a labelled data set that every machine has
+labels.py      labels as classes 0 .. n-1 with names
+split.py       rows held out, the same share of every class
+tokens.py      rows of ids, whole, cut, or random stretches of them
+load.py        all of it for a run: `load_classification`
+"""
+
+from __future__ import annotations
+
+from .load import ClassificationData, is_labelled, load_classification
+
+__all__ = ["ClassificationData", "is_labelled", "load_classification"]
