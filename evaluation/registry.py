@@ -77,7 +77,7 @@ KINDS: dict[str, Kind] = {
     "perplexity": Kind("text_tasks:measure_perplexity", "how surprised a causal model is by a text (--data FILE)"),
     "masked_lm": Kind("text_tasks:measure_masked_lm", "how well an encoder guesses masked tokens of a text"),
 }
-"""Kinds by the name of their task. Multiple-choice tasks and those of lm-evaluation-harness are found by other tables."""
+"""By the name of their task. Multiple-choice tasks and those of lm-evaluation-harness are found by other tables."""
 
 
 def task_function(name: str) -> TaskFunction:
