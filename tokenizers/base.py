@@ -86,6 +86,22 @@ class Tokenizer(ABC):
         with `eos_id` or 0: the mask says what is padding, the id does not). The sides are the tokenizer's own where
         none is named. Raises UserError where the special tokens alone do not fit, or for a pair too many or too few.
         """
+        rows = self.rows(
+            texts, pairs, max_length=max_length, truncation=truncation, add_special_tokens=add_special_tokens
+        )
+        fill = next((i for i in (self.pad_id, self.eos_id) if i is not None), 0)
+        return pad(rows, fill, padding or self.padding_side, multiple_of, self.token_types)
+
+    def rows(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        truncation: Side | None = None,
+        add_special_tokens: bool = True,
+    ) -> list[Row]:
+        """The ids and the token types of each text or pair, cut as `batch` cuts them; raises what it raises."""
         if isinstance(texts, str) or isinstance(pairs, str):
             raise UserError("a batch is made of a list of texts, and one text was given: put it in a list")
         if pairs is not None and len(pairs) != len(texts):
@@ -98,9 +114,7 @@ class Tokenizer(ABC):
                 f"max_length is {max_length}, and the tokenizer {self.name} adds {added} tokens of its own: "
                 f"set it to {added + 1} or more"
             )
-        rows = self._rows(texts, pairs, max_length, truncation or self.truncation_side, add_special_tokens)
-        fill = next((i for i in (self.pad_id, self.eos_id) if i is not None), 0)
-        return pad(rows, fill, padding or self.padding_side, multiple_of, self.token_types)
+        return self._rows(texts, pairs, max_length, truncation or self.truncation_side, add_special_tokens)
 
     def _added_tokens(self, pair: bool) -> int:
         """How many tokens the template adds to a text, or to a pair."""
