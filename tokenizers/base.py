@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,21 @@ class Tokenizer(ABC):
             rows.append((ids, [0] * len(ids)))
         return rows
 
+    @property
+    def named_tokens(self) -> dict[str, str]:
+        """What a chat template sees of the special tokens: `bos_token`, `eos_token`, ... -> its text."""
+        return {}
+
+    @property
+    def control_tokens(self) -> dict[str, int]:
+        """Texts that are one token of their own, which no other text gives -> its id: `<s>`, `<|im_end|>`, ..."""
+        return {}
+
+    @property
+    def finds_control_tokens(self) -> bool:
+        """Whether `encode` makes its id of such a text; else it is text like any other."""
+        return False
+
     def normalize(self, text: str) -> str:
         """The text that the ids stand for, where the tokenizer drops part of it on purpose."""
         return text
@@ -154,6 +170,8 @@ class Tokenizer(ABC):
         """
         folder = Path(directory)
         card = {"kind": self.kind, "name": self.name, **self._card(), "fingerprint": self.fingerprint}
+        if self.chat_template is not None:
+            card["chat_template"] = self.chat_template
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._save_files(folder)
@@ -170,10 +188,16 @@ class Tokenizer(ABC):
         """
         from .export import write_files
 
-        write_files(self._exported(), Path(directory))
+        write_files(self.exported(), Path(directory))
+
+    def exported(self) -> Exported:
+        """What `save_hf` writes. With a chat template, transformers has to find the control tokens in its text."""
+        exported = self._exported()
+        chat = {} if self.chat_template is None else {"chat_template": self.chat_template, "split_special": False}
+        return replace(exported, manner={**exported.manner, **chat})
 
     def _exported(self) -> Exported:
-        """What `save_hf` writes."""
+        """The same, the chat template apart."""
         raise UserError(
             f"the tokenizer {self.name} cannot be written as a tokenizer.json: no file can say what it does"
         )

@@ -60,17 +60,27 @@ class BPETokenizer(Tokenizer):
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         return self._inner.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
+    @property
+    def named_tokens(self) -> dict[str, str]:
+        return {f"{key}_token": text for key, text in self._special.items()}
+
+    @property
+    def control_tokens(self) -> dict[str, int]:
+        return {token.content: i for i, token in self._inner.get_added_tokens_decoder().items()}
+
     def description(self) -> dict[str, Any]:
         return {"tokenizer": self._inner.to_str()}
 
     def _save_files(self, folder: Path) -> None:
-        write_files(self._exported(), folder)
+        write_files(self.exported(), folder)
 
     def _exported(self) -> Exported:
-        special = {"bos": END_OF_TEXT, "eos": END_OF_TEXT}
-        if self._inner.token_to_id(MASK) is not None:
-            special["mask"] = MASK
-        return Exported(self._inner, special, {"split_special": True})
+        return Exported(self._inner, self._special, {"split_special": True})
+
+    @property
+    def _special(self) -> dict[str, str]:
+        mask = {} if self._inner.token_to_id(MASK) is None else {"mask": MASK}
+        return {"bos": END_OF_TEXT, "eos": END_OF_TEXT, **mask}
 
 
 def train_bpe(

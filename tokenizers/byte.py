@@ -12,6 +12,7 @@ from .base import Tokenizer
 from .export import Exported, of_ranks
 
 END_OF_TEXT = 256
+END_TEXT = "<|endoftext|>"
 
 
 class ByteTokenizer(Tokenizer):
@@ -34,12 +35,19 @@ class ByteTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         return bytes(i for i in ids if i < 256).decode("utf-8", errors="replace")
 
+    @property
+    def named_tokens(self) -> dict[str, str]:
+        return {"bos_token": END_TEXT, "eos_token": END_TEXT}
+
+    @property
+    def control_tokens(self) -> dict[str, int]:
+        return {END_TEXT: END_OF_TEXT}
+
     def description(self) -> dict[str, Any]:
         return {"end_of_text": END_OF_TEXT}
 
     def _exported(self) -> Exported:
-        end = "<|endoftext|>"
-        return of_ranks({bytes([byte]): byte for byte in range(256)}, None, {end: END_OF_TEXT}, end)
+        return of_ranks({bytes([byte]): byte for byte in range(256)}, None, {END_TEXT: END_OF_TEXT}, END_TEXT)
 
 
 def _utf8(text: str) -> bytes:

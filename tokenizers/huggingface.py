@@ -104,6 +104,18 @@ class HuggingFaceTokenizer(Tokenizer):
                 self._inner.no_truncation()
         return [(encoding.ids, encoding.type_ids) for encoding in found]
 
+    @property
+    def named_tokens(self) -> dict[str, str]:
+        return {f"{key}_token": text for key, text in self._special.items()}
+
+    @property
+    def control_tokens(self) -> dict[str, int]:
+        return {token.content: i for i, token in self._inner.get_added_tokens_decoder().items()}
+
+    @property
+    def finds_control_tokens(self) -> bool:
+        return not self._manner.split_special
+
     def description(self) -> dict[str, Any]:
         split = {"split_special": True} if self._manner.split_special else {}
         return {"tokenizer": self._inner.to_str(), "special": self._special, **split}
@@ -112,7 +124,7 @@ class HuggingFaceTokenizer(Tokenizer):
         return {"special": self._special, "manner": asdict(self._manner)}
 
     def _save_files(self, folder: Path) -> None:
-        write_files(self._exported(), folder)
+        write_files(self.exported(), folder)
 
     def _exported(self) -> Exported:
         return Exported(self._inner, self._special, asdict(self._manner))

@@ -73,6 +73,7 @@ def _load_saved(folder: Path) -> Tokenizer:
     try:
         card: dict[str, Any] = json.loads((folder / SAVED_NAME).read_text(encoding="utf-8"))
         tokenizer = _from_card(folder, card)
+        tokenizer.chat_template = card.get("chat_template", tokenizer.chat_template)
         same = tokenizer.fingerprint == card["fingerprint"]
     except UserError:
         raise

@@ -81,6 +81,15 @@ class TiktokenTokenizer(Tokenizer):
         encoding: Any = self._encoding
         return encoding._special_tokens
 
+    @property
+    def named_tokens(self) -> dict[str, str]:
+        ends = next((text for text, i in self._special.items() if i == self.eos_id), None)
+        return {} if ends is None else {"bos_token": ends, "eos_token": ends}
+
+    @property
+    def control_tokens(self) -> dict[str, int]:
+        return dict(self._special)
+
     def description(self) -> dict[str, Any]:
         encoding: Any = self._encoding
         return {
@@ -100,7 +109,7 @@ class TiktokenTokenizer(Tokenizer):
         if self.name not in WORDS:
             return super()._exported()
         encoding: Any = self._encoding
-        ends = next((text for text, i in self._special.items() if i == self.eos_id), None)
+        ends = self.named_tokens.get("eos_token")
         return of_ranks(encoding._mergeable_ranks, WORDS[self.name], self._special, ends)
 
     @classmethod
