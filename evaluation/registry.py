@@ -49,6 +49,14 @@ class EvalContext:
     """Tokens in a batch; None: as many as the device takes."""
     add_bos: bool | None = None
     """Whether contexts begin with the BOS token; None: as the tokenizer's own template does."""
+    context: int | None = None
+    """Of text: tokens in a row; None: what the model was built for, within bounds."""
+    stride: int | None = None
+    """Of text: tokens between the beginnings of two windows; None: they do not overlap."""
+    samples: int | None = None
+    """Texts that the model writes for each problem of HumanEval; None: one."""
+    temperature: float | None = None
+    """At which they are written; None: 0 for one, else what the task says."""
     allow_code_execution: bool = False
     """Whether code that the model writes may be run."""
     progress: bool = True
@@ -76,6 +84,9 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "perplexity": Kind("text_tasks:measure_perplexity", "how surprised a causal model is by a text (--data FILE)"),
     "masked_lm": Kind("text_tasks:measure_masked_lm", "how well an encoder guesses masked tokens of a text"),
+    "text_modeling": Kind("text_modeling:measure_text_modeling", "how well it goes on with a text, byte by byte"),
+    "human-eval": Kind("human_eval:measure_human_eval", "functions it writes, run (--allow-code-execution)"),
+    "domain-specific-eval": Kind("domain:measure_domain", "your own prompts and answers (--data FILE.jsonl)"),
 }
 """By the name of their task. Multiple-choice tasks and those of lm-evaluation-harness are found by other tables."""
 

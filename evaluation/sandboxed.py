@@ -23,7 +23,7 @@ NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # where struct seccomp_data holds th
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 WRITES |= getattr(os, "O_TMPFILE", 0) & ~getattr(os, "O_DIRECTORY", 0)
 
-# System calls by architecture: (audit number, {name: number}). Those with conditions come first in `_filter`.
+# System calls by architecture: its number, the calls on which `_filter` sets conditions, and those it allows:
 X86_64 = (
     0xC000003E,
     {"open": 2, "openat": 257, "ioctl": 16, "prlimit64": 302, "fcntl": 72},
@@ -34,68 +34,8 @@ X86_64 = (
     # restart_syscall clock_gettime clock_getres clock_nanosleep exit_group epoll_wait epoll_ctl newfstatat readlinkat
     # faccessat pselect6 ppoll set_robust_list eventfd2 epoll_create1 dup3 pipe2 getcpu getrandom membarrier statx rseq
     # faccessat2
-    [
-        *(
-            0,
-            1,
-            3,
-            4,
-            5,
-            6,
-            7,
-            8,
-            9,
-            10,
-            11,
-            12,
-            13,
-            14,
-            15,
-            17,
-            19,
-            20,
-            21,
-            22,
-            23,
-            24,
-            25,
-            28,
-            32,
-            33,
-            35,
-            36,
-            37,
-            38,
-            39,
-        ),
-        *(
-            60,
-            63,
-            79,
-            89,
-            96,
-            97,
-            98,
-            99,
-            100,
-            102,
-            104,
-            107,
-            108,
-            110,
-            115,
-            131,
-            158,
-            186,
-            201,
-            202,
-            204,
-            217,
-            218,
-            219,
-        ),
-        *(228, 229, 230, 231, 232, 233, 262, 267, 269, 270, 271, 273, 290, 291, 292, 293, 309, 318, 324, 332, 334, 439),
-    ],
+    "0 1 3-15 17 19-25 28 32 33 35-39 60 63 79 89 96-100 102 104 107 108 110 115 131 158 186 201 202 204 217-219 "
+    "228-233 262 267 269-271 273 290-293 309 318 324 332 334 439",
 )
 AARCH64 = (
     0xC00000B7,
@@ -106,40 +46,8 @@ AARCH64 = (
     # sched_yield restart_syscall sigaltstack rt_sigaction rt_sigprocmask rt_sigreturn times uname getrusage getcpu
     # gettimeofday getpid getppid getuid geteuid getgid getegid gettid sysinfo brk munmap mremap mmap mprotect madvise
     # getrandom membarrier statx rseq faccessat2
-    [
-        *(
-            17,
-            19,
-            20,
-            21,
-            22,
-            23,
-            24,
-            48,
-            57,
-            59,
-            61,
-            62,
-            63,
-            64,
-            65,
-            66,
-            67,
-            72,
-            73,
-            78,
-            79,
-            80,
-            93,
-            94,
-            96,
-            98,
-            99,
-            101,
-        ),
-        *(102, 103, 113, 114, 115, 123, 124, 128, 132, 134, 135, 139, 153, 160, 165, 168, 169, 172, 173, 174, 175, 176),
-        *(177, 178, 179, 214, 215, 216, 222, 226, 233, 278, 283, 291, 293, 439),
-    ],
+    "17 19-24 48 57 59 61-67 72 73 78-80 93 94 96 98 99 101-103 113-115 123 124 128 132 134 135 139 153 160 165 168 "
+    "169 172-179 214-216 222 226 233 278 283 291 293 439",
 )
 MACHINES = {"x86_64": X86_64, "aarch64": AARCH64}
 
@@ -235,7 +143,7 @@ def _filter() -> bool:
     rule("prlimit64", *zero, allow, deny(errno.EPERM))  # limits may be read
     fcntl = [(EQUAL, 0, 1, command) for command in (0, 1, 2, 3, 1030)]  # duplicate, and the descriptor's flags
     rule("fcntl", argument(1), *(step for test in fcntl for step in (test, allow)), deny(errno.EPERM))
-    for number in plain:
+    for number in _numbers(plain):
         rules += [(EQUAL, 0, 1, number), allow]
     rules.append(deny(errno.EPERM))
 
@@ -247,6 +155,12 @@ def _filter() -> bool:
         return False
     program = struct.pack("HxxxxxxP", len(rules), ctypes.addressof(buffer))  # struct sock_fprog
     return libc.prctl(seccomp, by_filter, program, 0, 0) == 0
+
+
+def _numbers(text: str) -> list[int]:
+    """ "1 3-5" -> [1, 3, 4, 5]"""
+    ends = [part.split("-") for part in text.split()]
+    return [number for end in ends for number in range(int(end[0]), int(end[-1]) + 1)]
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
