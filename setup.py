@@ -6,6 +6,7 @@ FOLDERS = [
     "configs",
     "data",
     "data/classification",
+    "data/instruct",
     "errors",
     "evaluation",
     "evaluation/tasks",

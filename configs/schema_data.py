@@ -10,9 +10,34 @@ from .fields import WORD, Flag, Positive, Section, Share, Text, key, spelled
 class Preprocessing(Section):
     """How instructions become tokens."""
 
-    add_eos_token: Flag | None = key(None, "end every example with the end-of-text token")
-    add_bos_token: Flag | None = key(None, "begin every example with the beginning-of-text token")
-    use_chat_template: Flag | None = key(None, "render conversations with the tokenizer's own template")
+    add_eos_token: Flag | None = key(
+        None,
+        "end every answer that the template leaves without a stop token with the end-of-text token; default: true "
+        "where no chat template is used",
+    )
+    add_bos_token: Flag | None = key(
+        None,
+        "begin every example with the beginning-of-text token, unless its template already does; default: true where "
+        "no chat template is used and the tokenizer begins any text with it",
+    )
+    use_chat_template: Flag | None = key(
+        None,
+        "render conversations with the tokenizer's own template; default: where it has one. Without, alpaca rows take "
+        "alpaca's own prompt, other conversations a heading (`### User:`) and a paragraph a message",
+    )
+    chat_template: Text | None = key(
+        None, "another template: the name of one that the tokenizer has, the path of a file, or the Jinja itself"
+    )
+
+
+class Template(Section):
+    """How a row of a `custom` data set is read, in Jinja over its columns: prompt and completion, or messages."""
+
+    prompt: Text | None = key(None, "what is asked, as text: `Question: {{ question }}\\nAnswer:`")
+    completion: Text | None = key(None, "the answer to it, which is trained: `{{ answer }}`")
+    messages: list[dict[str, Text]] | Text | None = key(
+        None, "a list of messages, each a `role` and its `content`; or one text that gives such a list as JSON"
+    )
 
 
 class Dataset(Section):
@@ -42,4 +67,13 @@ class Dataset(Section):
     )
     train_path: Text | None = key(None, "file of an instruction data set to train on")
     eval_path: Text | None = key(None, "file of an instruction data set to evaluate on")
+    template: Template | None = key(None, "how a row of the format `custom` is read")
+    lang: Text | None = key(None, "the language of the trees to take of an oasst data set; default: all")
+    on_overflow: Annotated[Literal["error", "truncate", "drop"], WORD] = key(
+        "error", "what becomes of an instruction longer than trainer.max_seq_length"
+    )
+    on_bad_row: Annotated[Literal["error", "drop"], WORD] = key(
+        "error",
+        "what becomes of an instruction that cannot be used: empty texts, roles out of order, nothing to train on",
+    )
     preprocessing: Preprocessing | None = key(None, "how instructions become tokens")

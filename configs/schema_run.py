@@ -80,5 +80,6 @@ OPTIONAL = {
     ("fine_tuning",),
     ("trainer", "dropout_schedule"),
     ("dataset", "preprocessing"),
+    ("dataset", "template"),
 }  # sections that may be null
 FREE_FORM = {path for path, field in FIELDS.items() if path == ("models",) or "dict" in str(field.annotation)}

@@ -61,6 +61,10 @@ class HubDataset(Corpus):
     def _pieces(self) -> Iterator[Piece]:
         return text_pieces(self._rows(), self.text_column, self.name)
 
+    def rows(self) -> Iterator[Row]:
+        """The rows, one at a time, with all their columns."""
+        return self._rows()
+
     def _rows(self) -> Iterator[Row]:
         try:
             for number, row in enumerate(self._dataset, 1):

@@ -110,7 +110,8 @@ class HuggingFaceTokenizer(Tokenizer):
 
     @property
     def control_tokens(self) -> dict[str, int]:
-        return {token.content: i for i, token in self._inner.get_added_tokens_decoder().items()}
+        added = self._inner.get_added_tokens_decoder()  # in some files runs of spaces are among them
+        return {token.content: i for i, token in added.items() if token.content.strip()}
 
     @property
     def finds_control_tokens(self) -> bool:
