@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .cache import LayerCache
 from .config import ModelConfig
 from .device import takes_kernels
 from .dropout import Dropout
+from .flash import FlashUse
 from .norms import build_norm
 from .rope import RopeTables, apply_rope
 
@@ -34,6 +34,7 @@ class Projections(nn.Module):
         self.v = nn.Linear(C, G * D, bias=config.qkv_bias)
         self.out = out or output_projection(config)
         self.probs_dropout = Dropout(config, "attn_probs_dropout")
+        self.flash = FlashUse()  # the whole model's after use_flash_attention
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, T, n * D) -> (B, n, T, D)"""
@@ -43,6 +44,11 @@ class Projections(nn.Module):
     def join_heads(self, y: Tensor) -> Tensor:
         """(B, H, T, D) -> (B, T, C)"""
         return self.out(y.transpose(1, 2).flatten(2))
+
+    def count_other(self, why: str) -> None:
+        """Count a call in training for which no kernel of torch's is asked; `why` follows "of the others 3% "."""
+        if self.training and torch.is_grad_enabled():
+            self.flash.skip(why)
 
 
 class Attention(Projections):
@@ -86,16 +92,21 @@ class Attention(Projections):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """q (B, H, T, D), k and v (B, G, S, D) -> (B, H, T, D)"""
         if self.softcap is not None:  # no fused kernel of torch's has it
+            self.count_other("were soft-capped")
             probs = self.probs_dropout(self.probabilities(q, k, mask))  # (B, H, T, S)
             return probs.to(v.dtype) @ self.repeat_heads(v)
-        if trains_in_bf16_on_cpu(q) and q.shape[:3].numel() * k.shape[2] <= _SMALL:
+        dropout = self.probs_dropout.p if self.training else 0.0
+        wants_flash = self.flash.mode is True and dropout == 0  # with dropout no CPU's kernel is fused
+        if trains_in_bf16_on_cpu(q) and q.shape[:3].numel() * k.shape[2] <= _SMALL and not wants_flash:
+            self.count_other("were small, and faster multiplied out in bf16")
             return self.multiply(q, k, v, mask)
-        return F.scaled_dot_product_attention(
+        return self.flash.attend(
             q,
             k,
             v,
+            counted=self.training and torch.is_grad_enabled(),
             attn_mask=mask,
-            dropout_p=self.probs_dropout.p if self.training else 0.0,
+            dropout_p=dropout,
             is_causal=self.is_causal(q, mask),
             scale=self.scale,
             enable_gqa=self.groups > 1,

@@ -55,6 +55,7 @@ class DisentangledAttention(Projections):
         """x (B, T, C), mask (1 or B, 1, T, T) or None -> (B, T, C)"""
         if cache is not None:
             raise UserError("relative positions look both ways, so nothing can be cached: leave cache out")
+        self.count_other("had relative positions")
         v = self.split_heads(self.v(x))  # (B, H, T, D)
         probs = self.probs_dropout(self.maps(x, mask, relative))  # (B, H, T, T)
         return self.join_heads(probs.to(v.dtype) @ v)
