@@ -17,20 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.sampling import Batch, Sampler
+from ..data.rows import Batches
+from ..data.sampling import Batch
 from ..errors import UserError
 from ..models.dropout import Dropout
-from ..models.heads import before_cap
-from ..models.kernels import uses_kernels
 from ..models.model import Model
 from ..models.saved import load_weights, read_state
 from .checkpoint import load_optimizer, random_states, restore_random_states, save_checkpoint
 from .folder import RunFolder
-from .heldout import heldout_loss
 from .interrupt import Interrupt
-from .losses import IGNORE, loss_backward
 from .metrics import Trackers
 from .optimizers import set_learning_rate
+from .objectives import Objective, TokenLoss
 from .precision import Precision
 from .progress import Interval, Progress, memory
 from .schedules import DropoutSchedule, LearningRate
@@ -44,7 +42,7 @@ class Trainer:
     model: Model
     optimizer: torch.optim.Optimizer
     precision: Precision
-    train: Sampler
+    train: Batches
     heldout: Callable[[], Iterator[Batch]]
     learning_rate: LearningRate
     dropout: DropoutSchedule | None
@@ -53,6 +51,7 @@ class Trainer:
     trackers: Trackers
     bytes_per_token: float | None
     mask: Callable[..., Batch] | None = None  # mask(batch, seed=, index=): a batch whose targets are masked tokens
+    objective: Objective | None = None  # None: tokens, see objectives.py
     sample: Callable[[], str | None] = lambda: None
     describe: dict[str, Any] = field(default_factory=dict)  # configuration and versions, for state.json
     progressed: Progressed = field(default_factory=Progressed)
@@ -65,6 +64,10 @@ class Trainer:
 
     def fit(self) -> Interrupt:
         """Train until `max_iters` updates are made or a signal arrives; either way end with a checkpoint.
+        s, of_text = self.settings, self.bytes_per_token if self.mask is None else None
+        self._objective: Objective = self.objective or TokenLoss(
+            self.model, self.precision, s.chunk, s.label_smoothing, of_text
+        )
 
         Raises:
             UserError: too many losses in a row were not finite, or a checkpoint could not be written.
@@ -128,24 +131,13 @@ class Trainer:
     def _update(self, window: list[Batch], hidden_states: Callable[..., Tensor]) -> tuple[float, float]:
         """Forward and backward over the window, clip, update. -> mean loss a target, gradient norm."""
         s, scaler = self.settings, self.precision.scaler
-        targets = sum(int((batch.labels != IGNORE).sum()) for batch in window)
+        targets = sum(map(self._objective.targets, window))
         scale = self.precision.loss_scale / max(1, targets)
 
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=window[0].labels.device)
         for batch in window:
-            with self.precision.autocast():
-                hidden = hidden_states(**batch.inputs)  # (B, T, C)
-            total += loss_backward(
-                hidden,
-                batch.labels,
-                self._head,
-                chunk=s.chunk,
-                scale=scale,
-                smoothing=s.label_smoothing,
-                softcap=before_cap(self.model.head)[1],
-                fused=uses_kernels(self.model),
-            )
+            total += self._objective.backward(batch, hidden_states, scale)
         scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -161,10 +153,6 @@ class Trainer:
 
     def _set_dropout(self, rate: float) -> None:
         self.model.set_dropout(**{m.field: rate for m in self.model.modules() if isinstance(m, Dropout)})
-
-    def _head(self, states: Tensor) -> Tensor:
-        with self.precision.autocast():
-            return before_cap(self.model.head)[0](states)  # (n, C) -> (n, V)
 
     def _count_nonfinite(self, loss: float, norm: float, window: list[Batch]) -> None:
         """A step whose loss or gradient was not finite changed no weight; too many in a row end the run."""
@@ -214,14 +202,7 @@ class Trainer:
     def _heldout(self, interrupt: Interrupt) -> dict[str, float] | None:
         device = next(self.model.parameters()).device
         batches = (batch.to(device) for batch in self._masked_heldout())
-        return heldout_loss(
-            self.model,
-            batches,
-            self.precision,
-            chunk=self.settings.chunk,
-            bytes_per_token=self.bytes_per_token if self.mask is None else None,
-            stop=lambda: bool(interrupt),
-        )
+        return self._objective.evaluate(batches, lambda: bool(interrupt))
 
     def _masked_heldout(self) -> Iterator[Batch]:
         for index, batch in enumerate(self.heldout()):

@@ -17,7 +17,7 @@ from groundup.models import load_pretrained, save_pretrained
 from groundup.models.saved import read_state
 from groundup.models.start import find_start
 from groundup.tokenizers.load import load_tokenizer
-from groundup.trainers import heldout, trainer
+from groundup.trainers import heldout, objectives
 from groundup.trainers import run as trainers_run
 from groundup.trainers.command import main
 from groundup.trainers.folder import find_run
@@ -108,7 +108,7 @@ def test_fused_kernels_change_no_loss(
     model, said = f"model={checkpoint('llama')}", "note: fused kernels are for CUDA: on cpu the same steps run in plain"
     plain = start("plain", model)
     assert said not in capsys.readouterr().err
-    monkeypatch.setattr(trainer, "loss_backward", watched)
+    monkeypatch.setattr(objectives, "loss_backward", watched)
     fused = start("fused", model, "model.use_liger_kernels=true")
     assert said in capsys.readouterr().err
     assert losses(fused) == pytest.approx(losses(plain), rel=1e-5)
@@ -127,7 +127,7 @@ def test_the_loss_takes_the_cap_of_the_head(start: Any, checkpoint: Checkpoint, 
     plain = losses(start("plain", model))
     monkeypatch.setattr(trainers_run, "initial_model", capped)
     by_loss = start("loss", model)
-    for module in (trainer, heldout):
+    for module in (objectives, heldout):
         monkeypatch.setattr(module, "before_cap", lambda head: (head, None))
     by_head = start("head", model)
     assert losses(by_loss) == pytest.approx(losses(by_head), rel=1e-6)

@@ -266,7 +266,7 @@ def test_too_many_losses_that_are_not_finite_end_the_run(tiny: Tiny) -> None:
 
 def test_a_step_that_is_not_finite_changes_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """One poisoned loss: the step is counted as skipped, the weights stay, the next steps go on."""
-    from groundup.trainers import trainer as module
+    from groundup.trainers import objectives as module
 
     original, calls = module.loss_backward, []
 
