@@ -126,8 +126,8 @@ def human_eval(
     held = isolation()
     if held == "python":
         notice(
-            "this system has no seccomp filter for us: only Python's own audit hooks keep the programs from network and "
-            "files; run this where nothing is lost"
+            "this system has no seccomp filter for us: only Python's own audit hooks keep the programs from network "
+            "and files; run this where nothing is lost"
         )
     written = write(
         model,

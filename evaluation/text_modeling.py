@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROMPT, CONTINUATION = 192, 32  # bytes
 BUCKETS = ((0, 1), (1, 2), (2, 4), (4, 8), (8, 16), (16, 32))  # positions of a continuation's bytes
-PASSAGES = 256  # no more are written however many samples are asked for: decoding is slow on a CPU
+PASSAGES = 128  # no more are written however many samples are asked for: decoding is slow on a CPU
 DOCUMENTS = 2048  # of held-out text that are decoded to find passages in
 LONGEST = 1 << 16  # characters of a document that are looked at
 
@@ -49,7 +49,7 @@ def text_modeling(
         positions I to J, edit_distance (edits a byte of text: 0 is perfect), passages, seconds.
 
     Raises:
-        UserError: no text is long enough for a passage, or the model writes no text.
+        UserError: there is no text, or the model writes none.
     """
     started = time.perf_counter()
     chosen = passages(texts, min(num_samples, PASSAGES))
@@ -62,7 +62,7 @@ def text_modeling(
         batch_size=batch_size,
         title=title,
     )
-    pairs = [(row.text.encode()[:CONTINUATION], truth) for row, (_, truth) in zip(written, chosen, strict=True)]
+    pairs = [(row.text.encode()[: len(truth)], truth) for row, (_, truth) in zip(written, chosen, strict=True)]
     return compare(pairs) | {"passages": len(pairs), "seconds": round(time.perf_counter() - started, 3)}
 
 
@@ -78,8 +78,10 @@ def compare(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, float]:
     edits = sum(edit_distance(written, truth) for written, truth in pairs)
     numbers["edit_distance"] = edits / max(1, sum(asked))
     for first, last in BUCKETS:
+        if not any(asked[first:last]):
+            continue  # no text is that long
         name = f"byte_accuracy_{first}" + (f"-{last - 1}" if last - first > 1 else "")
-        numbers[name] = sum(right[first:last]) / max(1, sum(asked[first:last]))
+        numbers[name] = sum(right[first:last]) / sum(asked[first:last])
     return numbers
 
 
@@ -96,21 +98,26 @@ def edit_distance(a: bytes, b: bytes) -> int:
 def passages(texts: Iterable[str], count: int) -> list[Passage]:
     """(prompt, continuation): stretches that do not overlap, evenly drawn over all that the texts hold.
 
-    Raises UserError where no text has PROMPT + CONTINUATION bytes.
+    Raises UserError where no text has two characters.
     """
     found = [passage for text in texts for passage in _cut(text)]
     if not found:
         raise UserError(
-            f"text modelling needs documents of {PROMPT + CONTINUATION} bytes, and none is that long: give longer "
-            "text, or set evaluation.text_modeling_eval to false"
+            "text modelling needs documents of two characters or more, and there is none: give more text, or set "
+            "evaluation.text_modeling_eval to false"
         )
     count = min(count, len(found))
     return [found[i * len(found) // count] for i in range(count)]
 
 
 def _cut(text: str) -> Iterator[Passage]:
-    """A document's passages; each begins and is divided between two characters."""
+    """A document's passages; each begins and is divided between two characters. A short document is one, halved."""
     data, at = text[:LONGEST].encode("utf-8", "replace"), 0
+    if len(data) < PROMPT + CONTINUATION:
+        middle = _next_character(data, len(data) // 2)
+        if 0 < middle < len(data):
+            yield data[:middle].decode(), data[middle : middle + CONTINUATION]
+        return
     while True:
         middle = _next_character(data, at + PROMPT)
         end = middle + CONTINUATION

@@ -6,18 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..evaluation.numbers import main_number
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = list[dict[str, Any]]
+POSITION = "text_modeling/byte_accuracy_"
 
 
-def plot_run(train: Rows, evaluations: Rows, folder: Path, title: str) -> list[Path]:
-    """Write loss.png, learning_rate.png, gradient_norm.png and throughput.png; what has no data is not drawn.
+def plot_run(train: Rows, evaluations: Rows, folder: Path, title: str, tasks: Rows | None = None) -> list[Path]:
+    """Write loss.png, learning_rate.png, gradient_norm.png, throughput.png, tasks.png and text_modeling.png.
+
+    What has no data is not drawn.
 
     Args:
         train: rows with step, loss, lr, grad_norm, tokens_per_second.
         evaluations: rows with step, loss.
+        tasks: rows with step, task/number.
     """
     drawings: dict[str, Callable[[Axes], None]] = {}
     if train:
@@ -27,9 +33,59 @@ def plot_run(train: Rows, evaluations: Rows, folder: Path, title: str) -> list[P
             axes, train, "grad_norm", "gradient norm before clipping", log=True
         )
         drawings["throughput"] = lambda axes: _line(axes, train, "tokens_per_second", "tokens a second", floor=0)
+    if main := _main_numbers(tasks or []):
+        drawings["tasks"] = lambda axes: _tasks(axes, tasks or [], main)
+    positions = [key for key in (tasks or [{}])[-1] if key.startswith(POSITION)]
+    if positions:
+        drawings["text_modeling"] = lambda axes: _positions(axes, tasks or [], positions)
     if not drawings:
         return []
     return [_draw(folder / f"{name}.png", title, draw) for name, draw in drawings.items()]
+
+
+def _main_numbers(tasks: Rows) -> list[str]:
+    """The number of each task that stands for it, as it is called in the rows."""
+    by_task: dict[str, dict[str, Any]] = {}
+    for key, value in (tasks or [{}])[-1].items():
+        task, _, name = key.rpartition("/")
+        if task:
+            by_task.setdefault(task, {})[name] = value
+    named = {task: main_number(numbers) for task, numbers in by_task.items()}
+    return [f"{task}/{name}" for task, name in named.items() if name is not None]
+
+
+def _tasks(axes: Axes, rows: Rows, keys: list[str]) -> None:
+    """A line a task, with the standard error around it where it is known."""
+    for key in keys:
+        steps, values = _points(rows, key)
+        line = axes.plot(steps, values, lw=1.2, marker="o", ms=3, label=key.replace("/", ", "))[0]
+        errors = [row.get(f"{key}_stderr") for row in rows if row.get(key) is not None]
+        if all(error is not None for error in errors):
+            low, high = ([v + sign * e for v, e in zip(values, errors, strict=True)] for sign in (-1, 1))
+            axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, lw=0)
+    axes.set_ylabel("score")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _positions(axes: Axes, rows: Rows, keys: list[str]) -> None:
+    """Accuracy by the byte's place in the continuation: at the first evaluation, the last, and some between."""
+    shown = sorted({round(i * (len(rows) - 1) / 3) for i in range(4)})
+    for place, i in enumerate(shown):
+        shade = 0.25 + 0.75 * place / max(1, len(shown) - 1)
+        axes.plot(
+            range(len(keys)),
+            [rows[i].get(key) for key in keys],
+            marker="o",
+            ms=3,
+            color="tab:blue",
+            alpha=shade,
+            label=f"step {rows[i]['step']:,}",
+        )
+    axes.set_xticks(range(len(keys)), [key.removeprefix(POSITION) for key in keys])
+    axes.set_xlabel("byte of the continuation")
+    axes.set_ylabel("share of right bytes")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _draw(path: Path, title: str, draw: Callable[[Axes], None]) -> Path:
@@ -37,9 +93,9 @@ def _draw(path: Path, title: str, draw: Callable[[Axes], None]) -> Path:
 
     figure = Figure(figsize=(7.5, 4.5), dpi=110, layout="constrained")
     axes = figure.add_subplot()
+    axes.set_xlabel("step")
     draw(axes)
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("step")
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -23,6 +23,7 @@ class Settings:
     keep_checkpoints: int
     seed: int
     compile: bool
+    task_intervals: tuple[int, ...] = ()  # of the evaluations, those that run tasks
 
 
 @dataclass

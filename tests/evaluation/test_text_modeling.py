@@ -59,8 +59,16 @@ def test_numbers_by_position() -> None:
     assert got["byte_accuracy_16-31"] == pytest.approx(1 / 3)
 
 
+def test_short_texts_have_fewer_positions() -> None:
+    got = compare([(b"ab", b"abc"), (b"abcd", b"abxd")])
+    assert got["byte_accuracy"] == pytest.approx(5 / 7)
+    assert got["byte_accuracy_2-3"] == pytest.approx(1 / 3)
+    assert "byte_accuracy_4-7" not in got
+    assert got["edit_distance"] == pytest.approx(2 / 7)
+
+
 def test_passages_are_stretches_of_the_text() -> None:
-    found = passages([TEXT, "too short"], 10**9)
+    found = passages([TEXT, "x"], 10**9)
     assert len(found) == len(TEXT.encode()) // (PROMPT + CONTINUATION)
     at = -1
     for prompt, truth in found:
@@ -71,8 +79,9 @@ def test_passages_are_stretches_of_the_text() -> None:
         at = place
     few = passages([TEXT], 7)
     assert [found.index(passage) for passage in few] == [i * len(found) // 7 for i in range(7)]
-    with pytest.raises(UserError, match="documents of 224 bytes, and none is that long"):
-        passages(["short"], 3)
+    assert passages(["short é text", "x", "", "éé"], 9) == [("short ", "é text".encode()), ("é", "é".encode())]
+    with pytest.raises(UserError, match="documents of two characters or more, and there is none"):
+        passages(["x", ""], 3)
 
 
 def test_what_is_written_is_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
