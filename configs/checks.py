@@ -6,8 +6,11 @@ import importlib.util
 from typing import Any, cast
 
 from ..errors import UserError
+from ..models.config import ModelConfig
+from ..models.flash_limits import why_no_flash
 from ..models.start import Start
 from .architecture import architecture
+from .devices import device_type
 from .fields import shown
 from .from_checkpoint import Refuse, check_tokenizer, complete_from
 from .from_checkpoint import check as check_checkpoint
@@ -101,9 +104,11 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
             refuse(f"general.logging.{extra}_log", f"{extra} is not installed: pip install {extra}, or set it to false")
     if not found:
         try:
-            architecture(run, run.model.vocab_size or 256, start)
+            config = architecture(run, run.model.vocab_size or 256, start)
         except UserError as error:
             found.append(f"model: {error}.")
+        else:
+            _flash(run, config, refuse)
     return found
 
 
@@ -182,6 +187,24 @@ def _objective(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
         refuse("trainer.mask_ratio", f"{trainer.loss_fn} learns from masked tokens only: it must be above 0")
     if not masks and trainer.mask_ratio != FIELDS["trainer", "mask_ratio"].default:
         refuse("trainer.mask_ratio", "only masked_lm and next_token_mlm mask tokens")
+
+
+def _flash(run: RunConfig, config: ModelConfig, refuse: Refuse) -> None:
+    """Flash attention, where no step of training could take it."""
+    if run.model.use_flash_attention is not True:
+        return
+    trainer, schedule = run.trainer, run.trainer.dropout_schedule
+    rates = (schedule.start, schedule.start if schedule.name == "constant" else schedule.end) if schedule else ()
+    why = why_no_flash(
+        config,
+        device_type(run.general.device),
+        {"no": "fp32"}.get(trainer.mixed_precision, trainer.mixed_precision),
+        dropout=min(rates, default=None),
+        context=trainer.max_seq_length or run.model.context_window,
+        packed=trainer.datasampling != "standard",
+    )
+    if why is not None:
+        refuse("model.use_flash_attention", f"{why}: use `auto`")
 
 
 def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:

@@ -35,13 +35,6 @@ NOT_YET = (
     NotYet("model.load_in_8bit", _given, "loading a checkpoint in 8 bits", "leave it out"),
     NotYet("model.load_in_4bit", _given, "loading a checkpoint in 4 bits", "leave it out"),
     NotYet(
-        "model.use_flash_attention",
-        lambda value: value != "auto",
-        "choosing the attention kernel",
-        "use `auto`",
-        marked="true and false are not available yet",
-    ),
-    NotYet(
         "fine_tuning.method",
         lambda method: method not in (None, "full"),
         "fine-tuning a part of the weights",

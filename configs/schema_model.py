@@ -187,7 +187,9 @@ class Model(Section):
         False, "run Python code that comes with a checkpoint: refused, every model here is native"
     )
     use_flash_attention: FlagOrAuto = key(
-        "auto", "`auto`: wherever the mask allows it; true: an error where it never can; false: not at all"
+        "auto",
+        "`auto`: torch's choice; true: at every step whose mask allows it, an error where none does; false: never. "
+        "training_results.json has its share of all calls of attention",
     )
     use_liger_kernels: Flag = key(
         False,

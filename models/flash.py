@@ -82,12 +82,15 @@ class FlashUse:
             self.others["took another kernel"] += 1
 
 
-def use_flash_attention(model: nn.Module, mode: FlashMode = "auto", dtype: str | None = None) -> FlashUse:
+def use_flash_attention(
+    model: nn.Module, mode: FlashMode = "auto", dtype: str | None = None, dropout: float | None = None
+) -> FlashUse:
     """Let the attentions in `model` take flash kernels wherever masks allow it, never, or where torch thinks best.
 
     Args:
         mode: True, False or "auto". "auto" is how models are made.
         dtype: of the products in training: "fp32", "bf16", "fp16"; None: not known here.
+        dropout: the least there will be on attention's probabilities; None: what there is now.
 
     -> what counts them: `share` of the calls in training took one.
 
@@ -95,7 +98,7 @@ def use_flash_attention(model: nn.Module, mode: FlashMode = "auto", dtype: str |
         UserError: mode is True, and no step could: `model.use_flash_attention: ...` and why.
     """
     if mode is True:
-        _check(model, dtype)
+        _check(model, dtype, _least_dropout(model) if dropout is None else dropout)
     use = FlashUse(mode)
     for module in model.modules():
         if hasattr(module, "flash"):
@@ -109,11 +112,11 @@ def flash_use(model: nn.Module) -> FlashUse:
     return next((use for use in found if isinstance(use, FlashUse)), FlashUse())
 
 
-def _check(model: nn.Module, dtype: str | None) -> None:
+def _check(model: nn.Module, dtype: str | None, dropout: float) -> None:
     if dtype is not None and dtype not in _NAMES:
         raise UserError(f"dtype '{dtype}' is none of {', '.join(_NAMES)}")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    why = why_no_flash(cast(ModelConfig, model.config), device.type, dtype, dropout=_least_dropout(model))
+    why = why_no_flash(cast(ModelConfig, model.config), device.type, dtype, dropout=dropout)
     if why is None and device.type == "cuda":
         if not torch.backends.cuda.is_flash_attention_available():
             why = "this build of torch has no flash kernels"

@@ -14,6 +14,7 @@ import torch
 from ..configs.schema import RunConfig
 from ..data.text import TextData
 from ..errors import notice
+from ..models.flash import flash_use
 from .folder import RunFolder, write_text
 from .metrics import read_jsonl
 from .plots import plot_run
@@ -79,6 +80,7 @@ def write_results(
         "best": None if p.best_step is None else {"step": p.best_step, "loss": p.best_loss},
         "device": run.general.device,
         "mixed_precision": run.trainer.mixed_precision,
+        "flash_attention_share": flash_use(trainer.model).share,  # of the calls since the run was last started
         "versions": versions(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

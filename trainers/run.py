@@ -19,6 +19,7 @@ from ..data.sampling import Batch, Sampler
 from ..data.text import TextData, load_text_data
 from ..data.tokenised import document_frame
 from ..errors import UserError
+from ..models.flash import flash_use, use_flash_attention
 from ..models.kernels import use_kernels
 from ..models.model import Model
 from ..models.saved import keep_origin, read_state
@@ -66,6 +67,8 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
         )
         return interrupt.exit_code
     print(f"done in {duration(trainer.progressed.seconds)}: {folder.root}", file=sys.stderr)
+    if run.model.use_flash_attention is True:
+        print(flash_use(trainer.model), file=sys.stderr)
     if "heldout" in results:
         print(f"held-out loss {results['heldout']['loss']:.4f}", file=sys.stderr)
     return 0
@@ -84,6 +87,7 @@ def _build(
     config = model.config
     model.gradient_checkpointing = run.trainer.gradient_checkpointing
     use_kernels(model, run.model.use_liger_kernels)
+    use_flash_attention(model, run.model.use_flash_attention, dropout=0.0)  # the configuration knows its dropout
     context = run.trainer.max_seq_length or run.model.context_window
     sampler = Sampler(data.train, run.trainer.batch_size, context, run.general.seed, run.trainer.datasampling)
     settings, learning_rate = plan_steps(run, sampler.batches_per_epoch, config.vocab_size)
