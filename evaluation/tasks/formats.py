@@ -5,6 +5,7 @@ The shape is told by the columns. A row that fits none is refused with its file 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -189,11 +190,14 @@ def _mmlu(row: Record) -> Record:
 
 def _race(row: Record) -> Record:
     """One article with all its questions: {question, answer, options} each."""
+    _text(row, "article")
     problems = cast("list[Any]", row["problems"])
-    if not isinstance(row["problems"], list) or not problems:
-        raise _WrongCell(f"'problems' holds {_short(row['problems'])}, and a list of questions is wanted")
+    if not isinstance(row["problems"], list) or not all(isinstance(problem, dict) for problem in problems):
+        raise _WrongCell("'problems' holds no list of questions")
+    if not problems:
+        raise _WrongCell("'problems' holds no question")
     for problem in problems:
-        _text(_text(row, "article") and problem, "question", "answer")
+        _text(problem, "question", "answer")
         options = _texts(problem.get("options"), "options", 4)
         if problem["answer"] not in "ABCD"[: len(options)] or not problem["answer"]:
             raise _WrongCell(f"'answer' holds {_short(problem['answer'])}, and a letter from A to D is wanted")
@@ -201,13 +205,14 @@ def _race(row: Record) -> Record:
 
 
 def _race_hub(row: Record) -> Record:
-    """The hub's `problems` is text: a Python list, in the notation that Python prints."""
-    import ast
-
-    try:
-        return _race({**row, "problems": ast.literal_eval(row["problems"])})
-    except (ValueError, SyntaxError, TypeError):
-        raise _WrongCell(f"'problems' holds {_short(row['problems'])}, and a list of questions is wanted") from None
+    """`problems` is a list, on the hub as text in Python's notation."""
+    problems = row["problems"]
+    if isinstance(problems, str):
+        try:
+            problems = ast.literal_eval(problems)
+        except (ValueError, SyntaxError):
+            problems = None
+    return _race({**row, "problems": problems})
 
 
 def _race_raw(row: Record) -> Record:

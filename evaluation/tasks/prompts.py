@@ -6,7 +6,6 @@ meant stands beside each task in `table.py`.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -118,7 +117,7 @@ def race(row: Record) -> Asked:
 
     A question may be a sentence with a gap at its end ("Jeannie is Lee Ann's  _  ."), which the answer then fills.
     """
-    problems = ast.literal_eval(row["problems"]) if isinstance(row["problems"], str) else row["problems"]
+    problems = row["problems"]
     text = f"Article: {row['article']}\n\n"
     for problem in problems[:-1]:
         question, answer = problem["question"], problem["options"][LETTERS.index(problem["answer"])]

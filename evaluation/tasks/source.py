@@ -89,11 +89,13 @@ def _from_hub(task: Task, split: str) -> Rows:
         ) from None
     except Exception as error:  # a missing configuration, a script: the library's own words
         raise UserError(f"{hub.dataset} cannot be loaded ({' '.join(str(error).split())}): {local}") from None
-    rows = (
+    rows: Iterable[Row] = (
         (f"row {number} of {hub.dataset}{f' ({name})' if name else ''}, {split}", cast(Record, row))
         for name, part in zip(configs, parts, strict=True)
         for number, row in enumerate(cast("Iterable[Any]", part), 1)
     )
+    if task.format == "race":
+        rows = _by_article(rows)
     source = {"dataset": hub.dataset, "config": hub.config, "split": split, "revision": _commit(parts, hub)}
     return Rows(list(to_hub(task.format, rows, task.name)), source)
 
@@ -142,6 +144,7 @@ def _choose(folder: Path, task: Task, split: str) -> list[Path]:
     files = [file for file in named if splits[file] & set(SPLIT_WORDS[split])] if any(splits.values()) else list(named)
     config = set(_words(task.hub.config or "")[0])
     files = [file for file in files if config <= {*named[file][0], *named[file][1]}] or files
+    files = [file for file in files if task.only and file.name.startswith(task.only)] or files
     if not files:
         raise UserError(f"{folder} holds no {split} split of {task.name}: none of its files is named so")
     if len(files) > 1 and task.group is None and any(table_kind(file) for file in files):
