@@ -15,20 +15,23 @@ from .requests import Encoded
 from .scoring import Tally
 
 Unit = TypeVar("Unit")
-CPU_TOKENS = 2048  # more do not make its products faster
+CPU_TOKENS = 768  # more leave the cache, and its products are no faster
+WINDOW = 16  # batches whose rows are sorted together, and done together
+CPU_KEPT = 2**30  # bytes of keys and values
 
 
 @dataclass
 class Limit:
-    """Tokens in a batch, padding included, and rows."""
+    """Tokens in a batch, padding included; rows in a batch; tokens of the units that are read together."""
 
     tokens: int
-    rows: int | None = None
+    rows: int | None
+    window: int
 
     def __post_init__(self) -> None:
-        for name, value in (("--batch-tokens", self.tokens), ("--batch-size", self.rows)):
+        for name, value in (("batch-tokens", self.tokens), ("batch-size", self.rows)):
             if value is not None and value < 1:
-                raise UserError(f"{name} {value}: must be at least 1")
+                raise UserError(f"--{name} {value}: must be at least 1")
 
     def rows_of(self, width: int) -> int:
         """How many rows of that many tokens; at least one."""
@@ -53,10 +56,6 @@ class Reader(ABC, Generic[Unit]):
         """The numbers of its items."""
 
     @abstractmethod
-    def width(self, unit: Unit) -> int:
-        """Tokens it takes in a batch."""
-
-    @abstractmethod
     def tokens(self, unit: Unit) -> int:
         """How many the model reads for it."""
 
@@ -72,7 +71,11 @@ def read_all(reader: Reader[Unit], limit: Limit) -> Iterator[list[Unit]]:
     """
     start, units = 0, reader.units
     while start < len(units):
-        batch = units[start : start + limit.rows_of(reader.width(units[start]))]
+        end, tokens = start + 1, reader.tokens(units[start])
+        while end < len(units) and tokens + reader.tokens(units[end]) <= limit.window:
+            tokens += reader.tokens(units[end])
+            end += 1
+        batch = units[start:end]
         if not _fits(reader, batch, limit):
             reader.tally.reset([i for unit in batch for i in reader.items(unit)])
             longest = max(len(reader.waiting[i].ids) for unit in batch for i in reader.items(unit))
@@ -81,7 +84,7 @@ def read_all(reader: Reader[Unit], limit: Limit) -> Iterator[list[Unit]]:
                     f"the memory of {reader.device} does not hold one text of {longest:,} tokens: take a smaller "
                     "model, --dtype bf16, or another --device"
                 )
-            limit.tokens //= 2
+            limit.tokens, limit.window = limit.tokens // 2, limit.window // 2
             notice(f"out of memory: going on with {limit.tokens:,} tokens in a batch")
             continue
         yield batch
@@ -107,14 +110,14 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return "DefaultCPUAllocator" in str(error) or "out of memory" in str(error)
 
 
-def device_tokens(model: Model) -> int:
-    """Tokens in a batch for a model where it stands: on CUDA what half of the free memory holds."""
-    weight = model.embedder.tokens.weight
-    if weight.device.type != "cuda":
-        return CPU_TOKENS
-    config = model.config
-    kept = 2 * config.n_layers * config.n_kv_heads * config.head_dim
-    passing = 8 * config.d_model + 3 * config.d_ff
-    free, _ = torch.cuda.mem_get_info(weight.device)
-    # Keys and values of the beginnings, and of four times as many tokens in the rows that go on from them.
-    return min(2**17, max(CPU_TOKENS, int(free / 2 / ((5 * kept + passing) * weight.element_size()))))
+def limit_for(model: Model, tokens: int | None, rows: int | None) -> Limit:
+    """What the device takes, where `tokens` does not say; on CUDA a quarter of what is free, and another is kept."""
+    weight, config = model.embedder.tokens.weight, model.config
+    kept = 2 * config.n_layers * config.n_kv_heads * config.head_dim * weight.element_size()  # bytes a token
+    free = 4 * CPU_KEPT
+    if weight.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(weight.device)
+        passing = (8 * config.d_model + 3 * config.d_ff) * weight.element_size()
+        tokens = tokens or min(2**16, max(CPU_TOKENS, free // 4 // passing))
+    tokens = tokens or CPU_TOKENS
+    return Limit(tokens, rows, max(tokens, min(WINDOW * tokens, free // 4 // kept)))

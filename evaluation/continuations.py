@@ -1,8 +1,7 @@
 """Reading for a causal model: the common beginnings of many groups as one batch, then what is left of every row.
 
-Beginnings are padded on the right, where a causal model needs no mask. The rows that go on from them find the keys and
-values moved to the end of their part (KVCache.branch), so that tokens keep their distances; the rests are padded on the
-right again.
+Beginnings are padded on the right, where a causal model needs no mask. Their keys and values are kept (beginnings.py)
+until every row of theirs has gone on from them; rows of similar lengths go together, whatever they go on from.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ from torch import Tensor
 from ..models.cache import KVCache
 from ..models.rope import is_long
 from .batches import Limit, Reader
+from .beginnings import Beginnings
 from .scoring import Place
 from .sharing import Group, Ids, share
 
-WIDER = 4  # times the tokens of a batch that its rows may have with the beginnings they go on from
+WIDER = 16  # times the tokens of a batch that its rows may have with the beginnings they go on from
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,6 @@ class Continuations(Reader[Group]):
     def items(self, unit: Group) -> list[int]:
         return [i for row in unit.rows for i in self.of_row[row]]
 
-    def width(self, unit: Group) -> int:
-        return unit.prefix
-
     def tokens(self, unit: Group) -> int:
         return unit.tokens
 
@@ -66,36 +63,42 @@ class Continuations(Reader[Group]):
                 self._read(alike, limit)
 
     def _read(self, units: Sequence[Group], limit: Limit) -> None:
-        rests = [Rest(n, unit.prefix, row) for n, unit in enumerate(units) for row in unit.rows]
-        longest = max(unit.prefix for unit in units)
-        cache = KVCache(self.model.config.n_layers, longest) if any(rest.ids for rest in rests) else None
-        hidden = self._hidden([unit.rows[0][: unit.prefix] for unit in units], cache)  # (B, T, C)
-        self._score(hidden, [place for rest in rests for place in self._places(rest, rest.start, 0, rest.prefix)])
-        if cache is None:
-            return
-        del hidden
-        rests = sorted((rest for rest in rests if rest.ids), key=lambda rest: (-len(rest.ids), -rest.prefix))
+        n_kept = sum(unit.prefix for unit in units if unit.has_rest)
+        kept = Beginnings(self.model.config.n_layers, n_kept)
+        rests: list[Rest] = []
+        while units:
+            some = limit.rows_of(units[0].prefix)
+            batch = [unit for unit in units[:some] if unit.has_rest == units[0].has_rest]
+            units = units[len(batch) :]
+            rows = [unit.rows[0][: unit.prefix] for unit in batch]
+            first = len(kept.first)
+            if batch[0].has_rest:
+                kept.expect([len(row) for row in rows], self.device)
+            hidden = self._hidden(rows, kept if batch[0].has_rest else None)  # (B, T, C)
+            parts = [Rest(first + n, unit.prefix, row) for n, unit in enumerate(batch) for row in unit.rows]
+            self._score(hidden, [p for part in parts for p in self._places(part, part.start - first, 0, part.prefix)])
+            rests += [part for part in parts if part.ids]
+        rests.sort(key=lambda rest: (-len(rest.ids), -rest.prefix))
         while rests:
             width = len(rests[0].ids)
-            some = min(limit.rows_of(width), max(1, WIDER * limit.tokens // (longest + width)))
+            some = limit.rows_of(width)
+            some = min(some, max(1, WIDER * limit.tokens // (max(r.prefix for r in rests[:some]) + width)))
             batch, rests = rests[:some], rests[some:]
-            hidden = self._go_on(batch, cache)  # (R, T, C)
-            self._score(
-                hidden,
-                [p for n, rest in enumerate(batch) for p in self._places(rest, n, rest.prefix, len(rest.row))],
-            )
+            hidden = self._go_on(batch, kept)  # (R, T, C)
+            numbered = enumerate(batch)
+            self._score(hidden, [p for n, r in numbered for p in self._places(r, n, r.prefix, len(r.row))])
 
-    def _go_on(self, rests: list[Rest], cache: KVCache) -> Tensor:
+    def _go_on(self, rests: Sequence[Rest], kept: Beginnings) -> Tensor:
         """-> (R, T, C), T the longest rest"""
         T = max(len(rest.ids) for rest in rests)
-        starts = torch.tensor([rest.start for rest in rests], device=self.device)  # (R,)
-        lengths = torch.tensor([rest.prefix for rest in rests], device=self.device)  # (R,)
-        branch = cache.branch(starts, lengths, T)
-        P = branch.length
-        if min(rest.prefix for rest in rests) == P:
-            return self._hidden([rest.ids for rest in rests], branch)
-        mask = torch.arange(P + T, device=self.device) >= (P - lengths)[:, None]  # (R, P + T)
-        return self._hidden([rest.ids for rest in rests], branch, mask, lengths)
+        lengths = [rest.prefix for rest in rests]
+        P, rows = max(lengths), [rest.ids for rest in rests]
+        cache = kept.go_on([rest.start for rest in rests], lengths, T, self.device)
+        if min(lengths) == P:
+            return self._hidden(rows, cache)
+        past = torch.tensor(lengths, device=self.device)  # (R,)
+        mask = torch.arange(P + T, device=self.device) >= (P - past)[:, None]  # (R, P + T)
+        return self._hidden(rows, cache, mask, past)
 
     def _hidden(
         self, rows: Sequence[Ids], cache: KVCache | None, mask: Tensor | None = None, past: Tensor | None = None

@@ -16,7 +16,7 @@ from ..errors import UserError, notice
 from ..models.dropout import without_dropout
 from ..models.model import Model
 from ..tokenizers.base import Tokenizer
-from .batches import Limit, Reader, device_tokens, read_all
+from .batches import Reader, limit_for, read_all
 from .continuations import Continuations
 from .gaps import Gaps
 from .requests import Encoded, Request, encode_requests, template_of
@@ -132,7 +132,7 @@ def score(
 
     reader = Gaps(model, waiting, tally, mask_id) if kind == PSEUDO else Continuations(model, waiting, tally)
     reader = cast("Reader[Any]", reader)
-    limit = Limit(batch_tokens or device_tokens(model), batch_size)
+    limit = limit_for(model, batch_tokens, batch_size)
     total = sum(map(reader.tokens, reader.units))
     with (
         without_dropout(model),

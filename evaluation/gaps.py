@@ -31,9 +31,6 @@ class Gaps(Reader[int]):
     def items(self, unit: int) -> list[int]:
         return [unit]
 
-    def width(self, unit: int) -> int:
-        return self._length(unit)
-
     def tokens(self, unit: int) -> int:
         return self._length(unit) * self.waiting[unit].n
 
