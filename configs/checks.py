@@ -15,6 +15,8 @@ from .fields import shown
 from .from_checkpoint import Refuse, check_tokenizer, complete_from
 from .from_checkpoint import check as check_checkpoint
 from .layers import ALTERNATIVES, Layer
+from .methods import check as check_method
+from .methods import complete as complete_method
 from .not_yet import value_at
 from .schema_model import Model
 from .schema_run import FIELDS, RunConfig
@@ -55,7 +57,7 @@ def _comes_along(run: RunConfig, name: str) -> bool:
 def complete(run: RunConfig, start: Start | None = None) -> RunConfig:
     """Fill in what follows from other settings, and from the checkpoint. Completing twice changes nothing."""
     if start is not None:
-        run = complete_from(run, start)
+        run = complete_method(complete_from(run, start), start)
     model, trainer = run.model, run.trainer
     if model.ffn.ffn_type == "silu_ffn" and "activation" not in model.ffn.model_fields_set:
         model = model.model_copy(update={"ffn": model.ffn.model_copy(update={"activation": "silu"})})
@@ -92,8 +94,14 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
         _sizes(run.model, refuse)
     else:
         check_checkpoint(run, start, layer, refuse)
+        check_method(run, start, layer, refuse)
     if start is None or run.model.core_model_type == "hf_core":
         _unused(run.model, refuse)
+    for name in ("load_in_4bit", "load_in_8bit"):
+        if start is None and getattr(run.model, name):
+            refuse(
+                f"model.{name}", "it is a checkpoint that is loaded: name one in model.base_model, or leave this out"
+            )
     if start is None and run.fine_tuning is not None:
         refuse("fine_tuning", "it is a checkpoint that is fine-tuned: name one in model.base_model, or leave this out")
     _objective(run, start, refuse)
@@ -240,3 +248,8 @@ def _data(run: RunConfig, refuse: Refuse) -> None:
     evaluation = run.evaluation
     if evaluation.do_eval and evaluation.strategy != "no" and not run.dataset.val_fraction:
         refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
+    if evaluation.mcq_benchmarks or evaluation.benchmarks or evaluation.harness_tasks or evaluation.benchmark_data:
+        from ..evaluation.benchmarks import wrong_benchmarks  # with the table of tasks
+
+        for name, sentence in wrong_benchmarks(evaluation):
+            refuse(f"evaluation.{name}", sentence)

@@ -110,8 +110,10 @@ class Model(nn.Module):
         return maps
 
     def num_parameters(self, trainable_only: bool = False) -> int:
-        """How many numbers the model holds; a tied or shared weight counts once."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
+        """How many numbers the model holds; a tied or shared weight counts once, one packed into 4 bits as one."""
+        packed = [m for m in self.modules() if hasattr(m, "dequantize")] if not trainable_only else []
+        count = sum(cast(int, m.in_features) * cast(int, m.out_features) for m in packed)
+        return count + sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
 
     def set_dropout(self, **rates: float) -> None:
         """Change dropout rates by their names in ModelConfig: set_dropout(residual_dropout=0.1, embed_dropout=0.1).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,47 @@ def load_saved(
     state = read_state(checkpoint)
     if task not in (None, state["task"]):
         raise UserError(f"{checkpoint}: the run's model is for '{state['task']}', not for '{task}': leave the task out")
-    model = build_model(ModelConfig.from_dict(state["model_config"]), task=state["task"])
-    load_weights(checkpoint, model)
-    model.origin = _origin(checkpoint, state.get("origin"))
+    model = empty_model(checkpoint, state, device)
+    load_weights(checkpoint, model, trained_only="base" in state)
+    if "base" in state:  # what trained is in fp32, the rest perhaps not: to use it, all is as the rest
+        dtype = dtype or next(p.dtype for p in model.parameters() if not p.requires_grad)
     return model.to(device, dtype).eval()
+
+
+def empty_model(
+    checkpoint: Path, state: Mapping[str, Any], device: str | torch.device = "cpu", config: ModelConfig | None = None
+) -> Model:
+    """The model that a checkpoint's weights go into: whole, or of which they are the part that trains.
+
+    `config` is for who expects one: load_weights refuses what does not fit it. None: the checkpoint's own.
+    """
+    if "base" in state:
+        from .base import restored
+
+        if (moved := beside(checkpoint, "base")) is not None:  # of random weights, kept with the run
+            state = {**state, "base": {**state["base"], "source": str(moved)}}
+        return restored(state, tensor_names(checkpoint / MODEL), device)
+    config = config or ModelConfig.from_dict(state["model_config"])
+    model = build_model(config, state["task"], state.get("num_labels"), device)
+    model.origin = _origin(checkpoint, state.get("origin"))
+    return model
+
+
+def save_whole(model: Model, folder: Path) -> Path:
+    """Write a model that no checkpoint holds, in the form of a run's: load_saved reads it. -> `folder`
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    state = {"format": FORMAT, "step": 0, "task": model.task, "model_config": model.config.to_dict()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(weights, folder / MODEL, metadata={"format": "pt"})
+        (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"could not write {folder}: {error}; set output.output_dir elsewhere") from error
+    return folder
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -58,15 +96,15 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(checkpoint: Path, model: nn.Module) -> None:
-    """Fill every parameter of the model exactly once.
+def load_weights(checkpoint: Path, model: nn.Module, trained_only: bool = False) -> None:
+    """Fill every parameter of the model exactly once; `trained_only`: every one that is not frozen.
 
     Raises:
         UserError: the file is truncated or damaged, or belongs to another architecture.
     """
     path = checkpoint / MODEL
     weights = read_tensors(path)
-    parameters = dict(model.named_parameters())
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad or not trained_only}
     missing, extra = sorted(parameters.keys() - weights.keys()), sorted(weights.keys() - parameters.keys())
     wrong = [n for n in parameters.keys() & weights.keys() if parameters[n].shape != weights[n].shape]
     if missing or extra or wrong:
@@ -86,16 +124,26 @@ def load_weights(checkpoint: Path, model: nn.Module) -> None:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises UserError where it is missing or damaged."""
+    tensor_names(path)
     try:
-        with safe_open(path, framework="pt"):  # checks the header against the file's length
-            pass
         return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names in a safetensors file. Raises UserError where it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:  # checks the header against the file's length
+            return list(file.keys())
     except FileNotFoundError as error:
         raise UserError(f"{path}: does not exist; resume from another checkpoint of the run") from error
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: truncated or damaged ({error}); delete this checkpoint and resume from an earlier one"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: truncated or damaged ({error}); delete this checkpoint and resume from an earlier one")
 
 
 # --- where it came from ------------------------------------------------------------------------------------------

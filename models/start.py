@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +36,7 @@ class Start:
     entry: RegistryEntry | None = None
     hf: Mapping[str, Any] | None = None
     resumed: bool = False  # the run itself: its own last checkpoint, not what it started from
+    on_base: bool = False  # a checkpoint of ours that holds no more than what trained, on weights that lie elsewhere
 
 
 def find_start(source: str | Path) -> Start:
@@ -74,8 +75,7 @@ def resumed_start(folder: Path) -> Start:
     checkpoint = own_checkpoint(folder)
     if checkpoint is None:
         raise UserError(f"{folder}: the run has no checkpoint yet")
-    start = _own(folder.name, checkpoint)
-    return Start(start.name, start.place, start.config, start.task, own=True, resumed=True)
+    return replace(_own(folder.name, checkpoint), resumed=True)
 
 
 def own_checkpoint(folder: Path) -> Path | None:
@@ -126,7 +126,7 @@ def _own(name: str, checkpoint: Path) -> Start:
         raise UserError(f"{checkpoint / STATE}: says neither task nor model_config: it is not a run's checkpoint")
     config = ModelConfig.from_dict(state["model_config"])
     plain = _plain_name(checkpoint.parents[3] if checkpoint.parent.name == "weights" else checkpoint)
-    return Start(plain or name, checkpoint, config, cast(Task, state["task"]), own=True)
+    return Start(plain or name, checkpoint, config, cast(Task, state["task"]), own=True, on_base="base" in state)
 
 
 def _typed(folder: Path) -> dict[str, Any]:

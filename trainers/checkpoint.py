@@ -1,7 +1,8 @@
 """Checkpoints: a directory a step, seen whole or not at all, without pickle.
 
     step_00000200/
-        model.safetensors        weights by parameter name, tied ones once
+        model.safetensors        weights by parameter name, tied ones once; on a frozen base only what trains
+        adapter/                 the same in PEFT's format, of a run with LoRA
         optimizer.safetensors    AdamW's moments by `parameter name/slot`
         state.json               step, random states, scaler, best loss, data position, both configurations, versions
 
@@ -16,6 +17,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,21 @@ _PARTIAL = ".partial-"
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any], *, is_best: bool, keep: int
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    *,
+    is_best: bool,
+    keep: int,
+    also: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Write `folder/step_N` atomically, move the links, prune all but the newest `keep`, `last` and `best`.
 
     Args:
-        state: JSON-able, with `step`, the number of updates made.
+        state: JSON-able, with `step`, the number of updates made, and `base` where only what trains is to be kept.
         keep: the most checkpoints kept besides `best` (0: no limit).
+        also: writes more files into the folder that it is given.
 
     Raises:
         UserError: it could not be written (disk full, folder read-only); what was there before is untouched.
@@ -55,9 +65,11 @@ def save_checkpoint(
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+        kept = {name: p for name, p in model.named_parameters() if p.requires_grad or "base" not in state}
+        weights = {name: p.detach().contiguous() for name, p in kept.items()}
         _write_tensors(partial / MODEL, weights)
         _write_tensors(partial / OPTIMIZER, {k: v.contiguous() for k, v in state_by_name(optimizer).items()})
+        also(partial)
         _write_text(partial / STATE, json.dumps({"format": FORMAT, **state}, indent=1))
         _sync_folder(partial)
         replaced = folder / f"{_PARTIAL}old-{final.name}"

@@ -4,9 +4,10 @@
     config.yaml            the resolved configuration, itself a valid one
     training_results.json  what came of it
     tokenizer/             the run is complete without the corpus it was trained on
+    base/                  random weights, of which only a part is trained: a checkpoint holds that part alone
     origin/                what the checkpoint it started from said of itself, for writing one like it
     baseline/metrics/      before any training
-    train/metrics/         train.jsonl, heldout.jsonl, samples.jsonl: a line a logging or evaluation interval
+    train/metrics/         train.jsonl, heldout.jsonl, tasks.jsonl, samples.jsonl: a line an interval; tasks.json
     train/analysis/        plots, samples.txt
     train/weights/         step_N/ checkpoints, and the links last and best
     test/metrics/          the held-out numbers of the finished model
@@ -34,6 +35,7 @@ class RunFolder:
 
     train_metrics: JsonLines
     eval_metrics: JsonLines
+    task_metrics: JsonLines
     samples: JsonLines
 
     def __init__(self, root: Path, weights: Path | None = None):
@@ -42,6 +44,7 @@ class RunFolder:
         self.results = root / "training_results.json"
         self.tokenizer = root / "tokenizer"
         self.origin = root / "origin"
+        self.base = root / "base"
         self.baseline = root / "baseline"
         self.metrics = root / "train" / "metrics"
         self.analysis = root / "train" / "analysis"
@@ -52,10 +55,11 @@ class RunFolder:
         """Start the metrics files, or go on with them after `resume_step`."""
         self.train_metrics = JsonLines(self.metrics / "train.jsonl", resume_step)
         self.eval_metrics = JsonLines(self.metrics / "heldout.jsonl", resume_step)
+        self.task_metrics = JsonLines(self.metrics / "tasks.jsonl", resume_step)
         self.samples = JsonLines(self.metrics / "samples.jsonl", resume_step)
 
     def close_metrics(self) -> None:
-        for name in ("train_metrics", "eval_metrics", "samples"):
+        for name in ("train_metrics", "eval_metrics", "task_metrics", "samples"):
             if hasattr(self, name):  # else the run ended before they were opened
                 getattr(self, name).close()
 

@@ -52,10 +52,10 @@ def initial_tokenizer(run: RunConfig, start: Start | None) -> Tokenizer:
 
 
 def initial_model(run: RunConfig, start: Start | None, tokenizer: Tokenizer, device: torch.device) -> Model:
-    """The model before the first step, in fp32 on the device; of a run that goes on its weights are yet to be read."""
+    """The model before the first step, in fp32 on the device, all of it to be trained but for a frozen core."""
     config = architecture(run, tokenizer.vocab_size, start)
     task, seed = task_of(run, start), run.general.seed
-    if start is None or start.resumed:
+    if start is None:
         model = build_model(config, task, device=device, seed=seed)
     elif run.model.init == "random":
         if run.model.core_model_type != "hf_core" and config.pad_token_id not in (None, tokenizer.pad_id):

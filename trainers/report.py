@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..configs.methods import kind_of_weights
 from ..configs.schema import RunConfig
 from ..data.text import TextData
 from ..errors import notice
@@ -31,10 +33,11 @@ def announce(run: RunConfig, trainer: Trainer, data: TextData, folder: RunFolder
     tokens = s.accumulation * sampler.batch_size * sampler.context
     precision = {"no": "fp32"}.get(run.trainer.mixed_precision, run.trainer.mixed_precision)
     trained, count = trainer.model.num_parameters(trainable_only=True), trainer.model.num_parameters()
-    frozen = f", {count - trained:,} of them frozen" if trained < count else ""
+    partly = f", of which {trained:,} train ({trained / count:.2%})" if trained < count else ""
+    held = f", the rest in {kind}" if (kind := kind_of_weights(run)) else ""
     held_out = f", {data.val.n_tokens:,} held out" if data.val else ""
     lines = [
-        f"model     {_named(run)}{count:,} parameters{frozen} on {run.general.device}, {precision}",
+        f"model     {_named(run)}{count:,} parameters{partly}{held} on {run.general.device}, {precision}",
         f"data      {run.dataset.name}: {data.train.n_tokens:,} tokens to train on{held_out}",
         f"steps     {s.max_iters:,} of {tokens:,} tokens ({s.accumulation} x {sampler.batch_size} x {sampler.context})",
         f"folder    {folder.root}",
@@ -61,7 +64,8 @@ def write_results(
     p = trainer.progressed
     train_rows, eval_rows = read_jsonl(folder.metrics / "train.jsonl"), read_jsonl(folder.metrics / "heldout.jsonl")
     if run.output.plots:
-        plot_run(train_rows, eval_rows, folder.analysis, f"{folder.root.parent.name}, {folder.root.name}")
+        tasks = read_jsonl(folder.metrics / "tasks.jsonl")
+        plot_run(train_rows, eval_rows, folder.analysis, f"{folder.root.parent.name}, {folder.root.name}", tasks)
     samples = read_jsonl(folder.metrics / "samples.jsonl")
     if samples:
         texts = [f"--- step {row['step']} ---\n{row['text']}\n" for row in samples]
@@ -70,6 +74,7 @@ def write_results(
         "finished": finished,
         "model": folder.root.parent.name,
         "parameters": trainer.model.num_parameters(),
+        "trained_parameters": trainer.model.num_parameters(trainable_only=True),
         "dataset": run.dataset.name,
         "train_tokens": data.train.n_tokens,
         "steps": p.step,
@@ -90,5 +95,9 @@ def write_results(
         results["heldout"] = {k: v for k, v in eval_rows[-1].items() if k != "step"}
         tested = folder.test if not run.general.paths.eval_dir else Path(run.general.paths.eval_dir)
         folder.write_json(tested / "metrics" / "heldout.json", results["heldout"])
+        last = folder.metrics / "tasks.json"
+        if last.is_file() and (measured := json.loads(last.read_text(encoding="utf-8")))["step"] == p.step:
+            results["tasks"] = measured["tasks"]
+            folder.write_json(tested / "metrics" / "tasks.json", measured["tasks"])
     folder.write_json(folder.results, results)
     return results

@@ -12,17 +12,22 @@ from typing import Any
 
 import torch
 
-from ..configs.architecture import start_of
+from ..configs.architecture import architecture, start_of
+from ..configs.methods import method_of
 from ..configs.schema import RunConfig
 from ..data.masking import mask_inputs, mask_tokens
 from ..data.sampling import Batch, Sampler
 from ..data.text import TextData, load_text_data
 from ..data.tokenised import document_frame
 from ..errors import UserError
+from ..evaluation.benchmarks import tasks_of
+from ..evaluation.during import run_tasks
+from ..evaluation.text_modeling import stream_texts
 from ..models.flash import flash_use, use_flash_attention
 from ..models.kernels import use_kernels
 from ..models.model import Model
-from ..models.saved import keep_origin, read_state
+from ..models.saved import empty_model, keep_origin, read_state
+from ..models.start import Start
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
 from .checkpoint import latest_checkpoint, remove_partial
@@ -30,8 +35,9 @@ from .folder import RunFolder, new_run_folder, write_text
 from .initial import initial_model, initial_tokenizer, special_ids
 from .losses import chunk_tokens
 from .metrics import Trackers
+from .on_base import adapter_writer, build_on_base
 from .optimizers import build_optimizer, parameter_groups
-from .precision import DTYPES, build_precision
+from .precision import DTYPES, Precision, build_precision
 from .progress import duration
 from .report import announce, versions, write_results
 from .schedules import DropoutSchedule, LearningRate
@@ -83,7 +89,7 @@ def _build(
     start = start_of(run, folder.root if checkpoint else None)
     tokenizer = initial_tokenizer(run, start) if checkpoint is None else load_tokenizer(folder.tokenizer)
     data = load_text_data(run, tokenizer)
-    model = initial_model(run, start, tokenizer, device)
+    model, rest = _model(run, start, tokenizer, device, folder, checkpoint)
     config = model.config
     model.gradient_checkpointing = run.trainer.gradient_checkpointing
     use_kernels(model, run.model.use_liger_kernels)
@@ -116,14 +122,16 @@ def _build(
         bytes_per_token=data.val.bytes_per_token if data.val else None,
         mask=_mask(run, tokenizer),
         sample=_sampler_of_text(run, model, tokenizer, data),
+        tasks=_tasks(run, model, tokenizer, data, precision),
         describe={
             "task": model.task,
             "config": run.to_dict(),
             "model_config": config.to_dict(),
             "tokenizer": str(folder.tokenizer.resolve()),
-            "origin": keep_origin(model, folder.origin) if checkpoint is None else read_state(checkpoint).get("origin"),
             "versions": versions(),
+            **rest,
         },
+        also_save=adapter_writer(model, rest["base"]["source"]) if rest.get("lora") else lambda folder: None,
     )
     if checkpoint is not None:
         trainer.restore(checkpoint)
@@ -131,6 +139,32 @@ def _build(
         tokenizer.save(folder.tokenizer)
         write_text(folder.config, run.to_yaml())
     return trainer, data
+
+
+def _model(
+    run: RunConfig,
+    start: Start | None,
+    tokenizer: Tokenizer,
+    device: torch.device,
+    folder: RunFolder,
+    checkpoint: Path | None,
+) -> tuple[Model, dict[str, Any]]:
+    """The model before its next step, and what state.json says of where it came from.
+
+    Of a run that goes on, the trained weights are yet to be read.
+    """
+    if checkpoint is not None:
+        state = read_state(checkpoint)
+        rest = {key: state[key] for key in ("origin", "base", "lora") if key in state}
+        model = empty_model(checkpoint, state, device, architecture(run, tokenizer.vocab_size, start))
+        if run.model.freeze_core:
+            model.core.requires_grad_(False)
+        return model, rest
+    if start is not None and method_of(run) != "full":
+        on_base = build_on_base(run, start, architecture(run, tokenizer.vocab_size, start), device, folder)
+        return on_base.model, on_base.state
+    model = initial_model(run, start, tokenizer, device)
+    return model, {"origin": keep_origin(model, folder.origin)}
 
 
 def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple[Settings, LearningRate]:
@@ -163,6 +197,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         keep_checkpoints=run.output.save_total_limit or 0,
         seed=run.general.seed,
         compile=t.compile,
+        task_intervals=intervals[:1],  # dataset_loss_eval_iters is of the loss alone
     ), learning_rate
 
 
@@ -218,6 +253,18 @@ def _sampler_of_text(run: RunConfig, model: Model, tokenizer: Tokenizer, data: T
         return tokenizer.decode(written[0].tolist())
 
     return sample
+
+
+def _tasks(run: RunConfig, model: Model, tokenizer: Tokenizer, data: TextData, precision: Precision) -> Any:
+    """A function that measures the tasks of the configuration; None where it names none."""
+    held_out = data.val
+    writes = run.evaluation.text_modeling_eval and held_out is not None and model.task == "causal_lm"
+    if not writes and not tasks_of(run.evaluation):
+        return None
+    texts = partial(stream_texts, held_out, tokenizer) if held_out is not None else None
+    return lambda stop: run_tasks(
+        model, tokenizer, run.evaluation, texts=texts, run=run, autocast=precision.autocast, stop=stop
+    )
 
 
 def _dropout(run: RunConfig, max_iters: int) -> DropoutSchedule | None:

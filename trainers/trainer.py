@@ -20,15 +20,17 @@ from torch import Tensor
 from ..data.rows import Batches
 from ..data.sampling import Batch
 from ..errors import UserError
+from ..evaluation.numbers import flat, in_words
 from ..models.dropout import Dropout
 from ..models.model import Model
 from ..models.saved import load_weights, read_state
 from .checkpoint import load_optimizer, random_states, restore_random_states, save_checkpoint
 from .folder import RunFolder
 from .interrupt import Interrupt
+from .lookup import LookupGradient
 from .metrics import Trackers
-from .optimizers import set_learning_rate
 from .objectives import Objective, TokenLoss
+from .optimizers import set_learning_rate
 from .precision import Precision
 from .progress import Interval, Progress, memory
 from .schedules import DropoutSchedule, LearningRate
@@ -50,24 +52,23 @@ class Trainer:
     folder: RunFolder
     trackers: Trackers
     bytes_per_token: float | None
-    mask: Callable[..., Batch] | None = None  # mask(batch, seed=, index=): a batch whose targets are masked tokens
     objective: Objective | None = None  # None: tokens, see objectives.py
+    mask: Callable[..., Batch] | None = None  # mask(batch, seed=, index=): a batch whose targets are masked tokens
     sample: Callable[[], str | None] = lambda: None
+    tasks: Callable[[Callable[[], bool]], dict[str, Any] | None] | None = None  # numbers by task; None if stopped
     describe: dict[str, Any] = field(default_factory=dict)  # configuration and versions, for state.json
+    also_save: Callable[[Path], None] = lambda folder: None  # writes more files into a checkpoint's folder
     progressed: Progressed = field(default_factory=Progressed)
 
     def __post_init__(self) -> None:
-        # The head's gradient of a tied embedding is dense and comes first. That of the lookup concerns few rows: as a
-        # sparse tensor it is added to those, and no second gradient of the embedding's size is ever made.
-        tokens = self.model.embedder.tokens
-        tokens.sparse = self.model.is_tied and tokens.weight.device.type == "cpu" and not self.settings.compile
-
-    def fit(self) -> Interrupt:
-        """Train until `max_iters` updates are made or a signal arrives; either way end with a checkpoint.
+        self._lookup = LookupGradient(self.model, compiled=self.settings.compile)
         s, of_text = self.settings, self.bytes_per_token if self.mask is None else None
         self._objective: Objective = self.objective or TokenLoss(
             self.model, self.precision, s.chunk, s.label_smoothing, of_text
         )
+
+    def fit(self) -> Interrupt:
+        """Train until `max_iters` updates are made or a signal arrives; either way end with a checkpoint.
 
         Raises:
             UserError: too many losses in a row were not finite, or a checkpoint could not be written.
@@ -135,6 +136,7 @@ class Trainer:
         scale = self.precision.loss_scale / max(1, targets)
 
         self.optimizer.zero_grad(set_to_none=True)
+        self._lookup.clear(window)
         total = torch.zeros((), device=window[0].labels.device)
         for batch in window:
             total += self._objective.backward(batch, hidden_states, scale)
@@ -212,24 +214,44 @@ class Trainer:
         """Held-out loss and a sample. -> whether it is the best so far, which the untrained model never is."""
         p = self.progressed
         result = self._heldout(interrupt)
-        if result is None:
+        tasks = self._tasks(interrupt)
+        if result is None or tasks is None:
             return False
         p.evaluated = p.step
         row = {"step": p.step, **result}
         self.folder.eval_metrics.write(row)
         self.trackers.write("heldout", row)
-        bits = f", {result['bits_per_byte']:.3f} bits a byte" if "bits_per_byte" in result else ""
-        bar.say(f"step {p.step:,}: held-out loss {result['loss']:.4f}, perplexity {result['perplexity']:,.2f}{bits}")
+        bar.say(f"step {p.step:,}: {self._objective.describe(result)}")
+        self._write_tasks(bar, tasks)
         if p.step == 0:
             self.folder.write_json(self.folder.baseline / "metrics" / "heldout.json", result)
             return False
-        if sample := self.sample():
+        with self.precision.autocast():
+            sample = self.sample()
+        if sample:
             self.folder.samples.write({"step": p.step, "text": sample})
             bar.say(f"--- sample at step {p.step:,} ---\n{sample}\n---")
         if not math.isfinite(result["loss"]) or (p.best_loss is not None and result["loss"] >= p.best_loss):
             return False
         p.best_loss, p.best_step = result["loss"], p.step
         return True
+
+    def _tasks(self, interrupt: Interrupt) -> dict[str, Any] | None:
+        """Numbers by task; {} where none are due, None if a signal arrived."""
+        if self.tasks is None or not self._due(self.settings.task_intervals):
+            return {}
+        return self.tasks(lambda: bool(interrupt))
+
+    def _write_tasks(self, bar: Progress, tasks: dict[str, Any]) -> None:
+        if not tasks:
+            return
+        row = {"step": self.progressed.step, **flat(tasks)}
+        self.folder.task_metrics.write(row)
+        self.trackers.write("tasks", row)
+        bar.say(f"step {self.progressed.step:,}: {in_words(tasks)}")
+        if self.progressed.step == 0:
+            self.folder.write_json(self.folder.baseline / "metrics" / "tasks.json", tasks)
+        self.folder.write_json(self.folder.metrics / "tasks.json", {"step": self.progressed.step, "tasks": tasks})
 
     def save(self, *, is_best: bool) -> Path:
         """Write a checkpoint of this moment."""
@@ -241,13 +263,19 @@ class Trainer:
             **self.describe,
         }
         return save_checkpoint(
-            self.folder.weights, self.model, self.optimizer, state, is_best=is_best, keep=self.settings.keep_checkpoints
+            self.folder.weights,
+            self.model,
+            self.optimizer,
+            state,
+            is_best=is_best,
+            keep=self.settings.keep_checkpoints,
+            also=self.also_save,
         )
 
     def restore(self, checkpoint: Path) -> None:
         """Continue from a checkpoint as if the run had never stopped."""
         state = read_state(checkpoint)
-        load_weights(checkpoint, self.model)
+        load_weights(checkpoint, self.model, trained_only="base" in state)
         load_optimizer(checkpoint, self.optimizer)
         self.precision.scaler.load_state_dict(state["scaler"])
         self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed)})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import UserError, nearest
 from ..hf.rows import Row
 from ..model import Model
-from .layer import Adapted, Down, LoRA, adapters, init_down, is_linear, n_outputs
+from .layer import Adapted, Down, LoRA, adapters, init_down, n_outputs
 from .names import Group, Names
 
 Bias = Literal["none", "all", "lora_only"]
@@ -167,13 +167,9 @@ def refuse_second(model: nn.Module) -> None:
         )
 
 
-def count_parameters(model: nn.Module) -> ParameterCounts:
-    """What trains and what there is, for any model; a tied or shared weight counts once."""
-    packed = [m for m in model.modules() if is_linear(m) and hasattr(m, "dequantize")]
-    n_packed = sum(cast(int, m.in_features) * n_outputs(m) for m in packed)
-    plain = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
-    trainable = sum(parameter.numel() for parameter in plain if parameter.requires_grad)
-    return ParameterCounts(trainable, n_packed + sum(parameter.numel() for parameter in plain))
+def count_parameters(model: Model) -> ParameterCounts:
+    """What trains and what there is; a tied or shared weight counts once."""
+    return ParameterCounts(model.num_parameters(trainable_only=True), model.num_parameters())
 
 
 def _check(model: Model, rank: int, alpha: float, dropout: float, bias: str, variant: str) -> None:

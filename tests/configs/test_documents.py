@@ -119,9 +119,7 @@ def test_the_comprehensive_example_is_refused_with_what_to_change():
     message = str(error.value)
     assert "model.trust_remote_code (" in message
     for path in (
-        "model.load_in_4bit",
         "model.use_flash_attention",
-        "fine_tuning.method",
         "dataset.format",
         "distributed.use_deepspeed",
     ):

@@ -181,12 +181,11 @@ def test_a_run_that_goes_on_asks_for_nothing_it_started_from(tmp_path: Path, che
         (["model=gtp2"], ["Model 'gtp2' not found. Available models: [", "Did you mean 'GPT2-small'?"]),
         (["init=random"], ["init (the command line): this belongs to a checkpoint"]),
         (["model=gpt2", "--fine_tuning.lora.r", "8"], ["fine_tuning", "no fine_tuning.method that would use them"]),
-        (["model=gpt2", "--fine_tuning.method", "lora"], ["fine_tuning.method", "is not available yet"]),
         (
             ["model=gpt2", "model.use_liger_kernels=true", "trainer.loss_chunk_tokens=0"],
             ["trainer.loss_chunk_tokens", "0 takes all logits at once, which use_liger_kernels avoids: leave it out"],
         ),
-        (["model=gpt2", "--model.load_in_4bit", "true"], ["model.load_in_4bit", "is not available yet"]),
+        (["model=gpt2", "--model.load_in_4bit", "true"], ["model.load_in_4bit", "packed weights cannot be trained"]),
         (
             ["model=gpt2", "dataset=imdb"],
             ["dataset.name (", "training a classifier is not available yet: name a text corpus"],

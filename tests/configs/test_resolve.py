@@ -60,7 +60,7 @@ def test_defaults_of_the_core_model_document(load: Load):
     assert run.general.logging.wandb_run_name is None
     assert (run.output.output_dir, run.output.run_name) == ("results", "run")
     assert FIELDS["evaluation", "text_modeling_eval"].default is True
-    assert run.evaluation.text_modeling_eval is False  # until it is available
+    assert run.evaluation.text_modeling_eval is True
 
 
 def test_what_follows_from_the_rest(load: Load):
@@ -94,11 +94,13 @@ def test_defaults_of_adapters_and_spectrum(write: Write, method: str):
     run = parse_config(write(f"model: gpt2\nfine_tuning: {{method: {method}}}"), find_device=lambda: "cpu")
     assert run.trainer.optimizer.lr == 2e-4
     assert run.fine_tuning is not None
-    assert run.fine_tuning.lora.model_dump(exclude={"target_modules", "task_type"}) == {
+    assert run.fine_tuning.lora.model_dump(exclude={"target_modules", "task_type", "modules_to_save"}) == {
         "r": 16,
         "alpha": 32.0,
         "dropout": 0.05,
         "bias": "none",
+        "use_rslora": False,
+        "use_dora": False,
     }
 
 
@@ -248,14 +250,10 @@ def test_constant_needs_no_warmup(load: Load):
 
 
 GIVEN: dict[str, Any] = {
-    "fine_tuning.method": "lora",
     "models": ["BERT-tiny"],
     "trainer.batch_sizes": {"gpt2": {"classification": 8}},
     "dataset.format": "alpaca",
     "dataset.preprocessing": {"add_eos_token": True},
-    "evaluation.mcq_benchmarks": ["hellaswag"],
-    "evaluation.benchmarks": ["human-eval"],
-    "evaluation.text_modeling_eval": True,
     "output.push_to_hub": True,
     "distributed.use_deepspeed": True,
     "distributed.zero_stage": 2,
@@ -290,7 +288,7 @@ def test_several_processes_are_refused_wherever_they_are_asked_for(refused: Refu
 def test_planning_may_ask_for_several_processes(load: Load, refused: Refused):
     changes = {"distributed.use_deepspeed": True, "distributed.zero_stage": 2, "distributed.num_processes": 8}
     assert load(changes, planning=True).distributed.num_processes == 8
-    assert "is not available yet" in refused({"fine_tuning.method": "lora"}, planning=True)
+    assert "is not available yet" in refused({"output.push_to_hub": True}, planning=True)
 
 
 def test_remote_code_is_refused_for_good(write: Write):

@@ -1,0 +1,238 @@
+"""LoRA, QLoRA and Spectrum as runs: what trains, what a checkpoint holds, and that it goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from groundup.errors import UserError
+from groundup.models import load_pretrained
+from groundup.models.base import Base
+from groundup.models.lora import adapters, add_lora, load_adapter
+from groundup.models.quant import Packing
+from groundup.models.quant.packed import PackedLinear
+from groundup.trainers.command import main
+from groundup.trainers.load import load_run
+from groundup.trainers.metrics import read_jsonl
+from safetensors.torch import load_file
+
+Checkpoint = Callable[[str], Path]
+LORA = ("--fine_tuning.method", "lora")
+QLORA = ("--fine_tuning.method", "qlora", "--model.load_in_4bit", "true")
+SPECTRUM = ("--fine_tuning.method", "spectrum")
+SPECTRUM_4BIT = (*SPECTRUM, "--model.load_in_4bit", "true")
+METHODS = {"lora": LORA, "qlora": QLORA, "spectrum": SPECTRUM, "spectrum in 4 bits": SPECTRUM_4BIT}
+METHODS["lora in 8 bits"] = (*LORA, "--model.load_in_8bit", "true")
+
+
+def step(folder: Path, number: int) -> Path:
+    return folder / "train" / "weights" / f"step_{number:08d}"
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in read_jsonl(folder / "train" / "metrics" / "train.jsonl")]
+
+
+def ids_of(model: Any) -> torch.Tensor:
+    return torch.randint(model.config.vocab_size, (2, 13), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_checkpoint_holds_what_trained_and_nothing_else_changed(
+    start: Any, checkpoint: Checkpoint, name: str, method: str
+):
+    source = checkpoint(name)
+    folder = start("out", f"model={source}", *METHODS[method])
+    saved = load_file(step(folder, 4) / "model.safetensors")
+    model, _ = load_run(folder)
+    trained = {key for key, p in model.named_parameters() if p.requires_grad}
+    assert saved.keys() == trained
+    assert 0 < len(trained) < len(list(model.named_parameters()))
+    packing = Packing("int8") if "8" in method else Packing() if "4" in method or method == "qlora" else None
+    plain, own = load_pretrained(source), dict(model.named_parameters())
+    for key, value in plain.named_parameters():
+        if key in trained:
+            assert not torch.equal(own[key], value), key
+        elif key in own:
+            assert torch.equal(own[key], value), key
+        else:
+            assert isinstance(model.get_submodule(key.rpartition(".")[0]), PackedLinear)
+            assert packing is not None
+    assert all(value.dtype == torch.float32 for value in saved.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_goes_on_ends_with_the_same_bits(start: Any, checkpoint: Checkpoint, method: str):
+    """Dropout on the adapters' input is random, so its state must come back too."""
+    folder = start("out", f"model={checkpoint('llama')}", *METHODS[method])
+    whole = {name: load_file(step(folder, 4) / f"{name}.safetensors") for name in ("model", "optimizer")}
+    shutil.rmtree(step(folder, 4))
+    for link in ("last", "best"):
+        (folder / "train" / "weights" / link).unlink()
+        os.symlink("step_00000002", folder / "train" / "weights" / link)
+    assert main(["--resume", str(folder)]) == 0
+    for name, tensors in whole.items():
+        again = load_file(step(folder, 4) / f"{name}.safetensors")
+        assert tensors.keys() == again.keys()
+        for key in tensors:
+            assert torch.equal(tensors[key], again[key]), (name, key)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_the_adapter_in_a_checkpoint_is_peft_s(start: Any, checkpoint: Checkpoint, name: str):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    source = checkpoint(name)
+    folder = start("out", f"model={source}", *LORA, "--fine_tuning.lora.r", "3", "--trainer.optimizer.lr", "1e-2")
+    model, _ = load_run(folder)
+    ids = ids_of(model)
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(source), step(folder, 4) / "adapter").eval()
+    best = (folder / "train" / "weights" / "best").resolve()
+    theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(source), best / "adapter").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-5, rtol=1e-5)
+        assert (model(ids) - load_pretrained(source)(ids)).abs().max() > 1e-3
+    ours = load_pretrained(source)
+    load_adapter(ours, best / "adapter")
+    torch.testing.assert_close(ours(ids), model(ids))
+
+
+def test_the_first_loss_is_the_base_s_own(start: Any, checkpoint: Checkpoint):
+    """An adapter starts at zero; dropout is off for GPT-2's own only where it is set so."""
+    words = (f"model={checkpoint('llama')}", "trainer.mixed_precision=no")
+    plain, lora = start("full", *words), start("lora", *words, *LORA)
+    assert losses(plain)[0] == pytest.approx(losses(lora)[0], abs=1e-6)
+    assert losses(plain)[-1] != losses(lora)[-1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_learns(start: Any, checkpoint: Checkpoint, method: str):
+    more = ("trainer.max_iters=40", "evaluation.interval=40", "--trainer.optimizer.lr", "1e-2")
+    folder = start("out", f"model={checkpoint('llama')}", *METHODS[method], *more)
+    before = json.loads((folder / "baseline" / "metrics" / "heldout.json").read_text())["loss"]
+    results = json.loads((folder / "training_results.json").read_text())
+    assert results["heldout"]["loss"] < before - 0.5
+    assert 0 < results["trained_parameters"] < results["parameters"]
+
+
+def test_random_weights_are_kept_with_the_run_and_move_with_it(start: Any, tmp_path: Path):
+    folder = start("out", "model=BERT-tiny", "--init", "random", "trainer.max_seq_length=16", *LORA)
+    assert (folder / "base" / "model.safetensors").is_file()
+    before, _ = load_run(folder)
+    moved = tmp_path / "moved"
+    shutil.move(folder, moved)
+    after, _ = load_run(moved)
+    ids = ids_of(before)
+    torch.testing.assert_close(before(ids), after(ids), rtol=0, atol=0)
+
+
+def test_settings_reach_the_adapters(start: Any, checkpoint: Checkpoint):
+    words = ("--fine_tuning.lora.r", "3", "--fine_tuning.lora.alpha", "12", "--fine_tuning.lora.dropout", "0")
+    words += ("--fine_tuning.lora.target_modules", "[c_attn]", "--fine_tuning.lora.bias", "lora_only")
+    words += ("--fine_tuning.lora.use_rslora", "true")
+    folder = start("out", f"model={checkpoint('gpt2')}", *LORA, *words)
+    said = json.loads((step(folder, 4) / "adapter" / "adapter_config.json").read_text())
+    assert (said["r"], said["lora_alpha"], said["lora_dropout"], said["bias"]) == (3, 12, 0.0, "lora_only")
+    assert (said["target_modules"], said["use_rslora"]) == (["c_attn"], True)
+    model, _ = load_run(folder)
+    expected = load_pretrained(checkpoint("gpt2"))
+    add_lora(expected, 3, 12, 0.0, ["c_attn"], "lora_only", "rslora")
+    assert adapters(model).keys() == adapters(expected).keys()
+    trained = {n for n, p in expected.named_parameters() if p.requires_grad}
+    assert trained == {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_packing_is_as_the_settings_say(start: Any, checkpoint: Checkpoint):
+    words = ("--fine_tuning.quantization.bnb_4bit_quant_type", "fp4", "--fine_tuning.quantization.block_size", "32")
+    words += ("--fine_tuning.quantization.bnb_4bit_use_double_quant", "false")
+    words += ("--fine_tuning.quantization.skip_modules", "[embedder, head, ffn]")
+    folder = start("out", f"model={checkpoint('llama')}", *QLORA, *words)
+    model, _ = load_run(folder)
+    packed = {name: module for name, module in model.named_modules() if isinstance(module, PackedLinear)}
+    assert len(packed) == 2 * 4
+    assert all(name.split(".")[-3] == "attn" for name in packed)
+    settings = {json.dumps(module.settings(), sort_keys=True) for module in packed.values()}
+    assert settings == {json.dumps({"kind": "fp4", "block_size": 32, "double_quant": False}, sort_keys=True)}
+    assert {module.compute_dtype for module in packed.values()} == {torch.bfloat16}
+
+
+def test_a_base_is_the_same_after_a_round_through_json():
+    for packing in (None, Packing("fp4", ("head", "core.layers.0"), 128, False, torch.bfloat16)):
+        base = Base("org/name", "causal_lm", "bf16", 2, "main", packing)
+        assert Base.from_dict(json.loads(json.dumps(base.to_dict()))) == base
+
+
+def test_a_base_that_is_gone_is_named(start: Any, checkpoint: Checkpoint, tmp_path: Path):
+    source = tmp_path / "base"
+    shutil.copytree(checkpoint("llama"), source)
+    folder = start("out", f"model={source}", *LORA)
+    shutil.rmtree(source)
+    with pytest.raises(UserError, match=r"the weights below what was trained: .*no such directory; put .*base back"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*LORA, "--fine_tuning.lora.target_modules", "[q_prj]"), "Target modules not found in model"),
+        ((*LORA, "--fine_tuning.lora.r", "33"), "rank 33 is larger than the matrix"),
+        (("--fine_tuning.method", "qlora"), "set model.load_in_4bit to true, or use lora"),
+        (("--model.load_in_4bit", "true"), "packed weights cannot be trained"),
+        ((*QLORA, "--model.load_in_8bit", "true"), "in 4 bits or in 8, not in both"),
+        ((*QLORA, "--fine_tuning.quantization.bits", "8"), "8 needs model.load_in_8bit, and the other is set"),
+        (
+            (*QLORA, "--fine_tuning.quantization.bnb_4bit_compute_dtype", "float16"),
+            "a CPU has no fast products in float16",
+        ),
+        ((*LORA, "--fine_tuning.spectrum.snr_threshold", "0.7"), "has no effect with fine_tuning.method lora"),
+        ((*SPECTRUM, "--fine_tuning.lora.r", "4"), "has no effect with fine_tuning.method spectrum"),
+        ((*LORA, "--fine_tuning.quantization.bnb_4bit_quant_type", "fp4"), "has no effect without model.load_in_4bit"),
+        ((*LORA, "--fine_tuning.lora.task_type", "SEQ_CLS"), "SEQ_CLS does not fit language modelling with a decoder"),
+        ((*LORA, "--fine_tuning.lora.task_type", "SEQCLS"), "SEQCLS is not known"),
+        (
+            (*LORA, "--fine_tuning.lora.use_dora", "true", "--fine_tuning.lora.use_rslora", "true"),
+            "choose one",
+        ),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+):
+    (tmp_path / "text.txt").write_text("some words to learn from. " * 100)
+    command = [f"model={checkpoint('llama')}", f"dataset.name={tmp_path / 'text.txt'}", "device=cpu"]
+    assert main([*command, f"output.output_dir={tmp_path / 'out'}", "trainer.max_seq_length=16", *words]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert said in error
+
+
+def test_a_run_on_a_base_is_no_base_for_another(
+    start: Any, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    folder = start("out", f"model={checkpoint('llama')}", *LORA)
+    (tmp_path / "more.txt").write_text("some words to learn from. " * 100)
+    assert main([f"model={folder}", f"dataset.name={tmp_path / 'more.txt'}", "device=cpu"]) == 1
+    assert f"python train.py --export {folder} --output DIR" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_packed_already_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source = tmp_path / "packed"
+    shutil.copytree(checkpoint("llama"), source)
+    hf = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(hf | {"quantization_config": {"quant_method": "bitsandbytes"}}))
+    (tmp_path / "text.txt").write_text("some words to learn from. " * 100)
+    assert main([f"model={source}", f"dataset.name={tmp_path / 'text.txt'}", "device=cpu", *QLORA]) == 1
+    assert (
+        "the weights are quantised (quantization_config), which cannot be read: take the checkpoint they"
+        in capsys.readouterr().err
+    )

@@ -1,0 +1,164 @@
+"""LoRA, QLoRA and Spectrum: a run that trains a part of a checkpoint, on a base that is frozen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ..configs.architecture import task_of
+from ..configs.methods import has_adapters, kind_of_weights
+from ..configs.schema import RunConfig
+from ..configs.schema_fine_tuning import FineTuning
+from ..errors import UserError, notice
+from ..models.base import Base, train_only
+from ..models.config import ModelConfig, Task
+from ..models.hf.loader import WithoutInit, heads_in, load_pretrained
+from ..models.lora import add_lora, save_adapter
+from ..models.model import Model, build_model
+from ..models.quant.replace import DEFAULT_SKIP, Packing
+from ..models.saved import save_whole
+from ..models.start import Start
+from .folder import RunFolder
+from .load import files_of
+from .spectrum import Selection, choose_layers
+
+_DTYPES = {"no": "fp32", "bf16": "bf16", "fp16": "fp16"}  # frozen weights are held in what they are multiplied in
+_COMPUTE = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_WORTH_IT = 0.5  # share of the weights that is packed, below which 4 bits save little
+
+
+@dataclass(frozen=True)
+class OnBase:
+    """A model of which a part trains, and what a checkpoint has to say of the rest."""
+
+    model: Model
+    base: Base
+    lora: dict[str, Any] | None  # what add_lora was given
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For state.json."""
+        return {"base": self.base.to_dict(), "lora": self.lora}
+
+
+def build_on_base(run: RunConfig, start: Start, config: ModelConfig, device: torch.device, folder: RunFolder) -> OnBase:
+    """The model before the first step: the base loaded in the bits asked for, adapters added or layers chosen.
+
+    Raises:
+        UserError: adapters that do not fit the model (before anything is loaded), or weights that cannot be read.
+    """
+    task, lora = task_of(run, start), lora_settings(run)
+    if lora is not None:
+        check_adapters(config, task, lora)
+    source, revision = _source(run, start, config, task, device, folder)
+    base = Base(source, task, _DTYPES[run.trainer.mixed_precision], revision=revision, packing=packing_of(run))
+    if lora is not None:
+        model = base.load(device)
+        add_lora(model, **lora, seed=run.general.seed)
+        train_only(model, [name for name, p in model.named_parameters() if p.requires_grad])
+    else:
+        chosen = _chosen_layers(run, base, folder)
+        if base.packing is not None:
+            skip = (*(base.packing.skip or DEFAULT_SKIP), *chosen.modules)
+            base = replace(base, packing=replace(base.packing, skip=skip))
+        model = base.load(device)
+        train_only(model, chosen.parameters)
+    _doubt(model, base)
+    return OnBase(model, base, lora)
+
+
+def lora_settings(run: RunConfig) -> dict[str, Any] | None:
+    """What add_lora is given; None for a method without adapters."""
+    if not has_adapters(run):
+        return None
+    lora = cast(FineTuning, run.fine_tuning).lora
+    if lora.use_dora and lora.use_rslora:
+        raise UserError("fine_tuning.lora: use_dora and use_rslora are variants of the adapters: choose one")
+    return {
+        "rank": lora.r,
+        "alpha": lora.alpha,
+        "dropout": lora.dropout,
+        "target_modules": lora.target_modules,
+        "bias": lora.bias,
+        "variant": "dora" if lora.use_dora else "rslora" if lora.use_rslora else "lora",
+        "modules_to_save": lora.modules_to_save,
+    }
+
+
+def packing_of(run: RunConfig) -> Packing | None:
+    """How the frozen weights are to be packed; None where they are not."""
+    kind = kind_of_weights(run)
+    if kind is None:
+        return None
+    settings = (run.fine_tuning or FineTuning()).quantization
+    skip = None if settings.skip_modules is None else tuple(settings.skip_modules)
+    compute = _COMPUTE[settings.bnb_4bit_compute_dtype]
+    if kind == "int8":
+        return Packing(kind, skip, compute_dtype=compute)
+    return Packing(kind, skip, settings.block_size, settings.bnb_4bit_use_double_quant, compute)
+
+
+def on_paper(config: ModelConfig, task: Task) -> Model:
+    """The model without its weights: what there is, and of which shape."""
+    with torch.device("meta"), WithoutInit():
+        return Model(config, task, 2 if task == "classification" else None)
+
+
+def check_adapters(config: ModelConfig, task: Task, lora: dict[str, Any]) -> Model:
+    """The model on paper, with its adapters. Raises UserError where they do not fit it."""
+    model = on_paper(config, task)
+    add_lora(model, **lora)
+    return model
+
+
+def adapter_writer(model: Model, base: str) -> Callable[[Path], None]:
+    """A function that writes the adapters of a model into a checkpoint's folder, as PEFT reads them."""
+    return lambda folder: save_adapter(model, folder / "adapter", base=base)
+
+
+def _source(
+    run: RunConfig, start: Start, config: ModelConfig, task: Task, device: torch.device, folder: RunFolder
+) -> tuple[str, str | None]:
+    """Where the base lies, and which version of a repository it is. Random weights are written into the run first."""
+    if run.model.init == "random":
+        dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[run.trainer.mixed_precision]
+        model = build_model(config, task, device=device, dtype=dtype, seed=run.general.seed)
+        return str(save_whole(model, folder.base).resolve()), None
+    if start.own:
+        return str(start.place), None
+    files = files_of(start)
+    if task not in ("causal_lm", "classification") and task not in heads_in(files):
+        raise UserError(
+            f"{start.name} has no masked-LM head, and a new one would have to train in full: use method full"
+        )
+    if isinstance(start.place, Path):
+        return str(files.resolve()), None
+    return start.place, files.name if files.parent.name == "snapshots" else None
+
+
+def _chosen_layers(run: RunConfig, base: Base, folder: RunFolder) -> Selection:
+    """Spectrum's choice by the weights as they are stored; it is printed, and drawn in the run's analysis."""
+    settings = cast(FineTuning, run.fine_tuning).spectrum
+    model = load_pretrained(base.source, base.task, revision=base.revision, num_labels=base.num_labels)
+    chosen = choose_layers(model, settings.snr_threshold, settings.layers_to_finetune)
+    chosen.write(folder.analysis)
+    print(chosen.table(), file=sys.stderr)
+    return chosen
+
+
+def _doubt(model: Model, base: Base) -> None:
+    """Say where packing saves little: the rest of a small model is embeddings."""
+    if base.packing is None:
+        return
+    count = model.num_parameters()
+    dense = sum(p.numel() for p in model.parameters())
+    if (share := 1 - dense / count) < _WORTH_IT:
+        notice(
+            f"only {share:.0%} of the weights are packed (the rest are embeddings, head, norms and what trains): "
+            "fine_tuning.method lora without packing is faster, and needs little more memory"
+        )
