@@ -480,3 +480,21 @@ def test_examples_that_cannot_be_had(tmp_path: Path) -> None:
         load_questions(TASKS["piqa"], data, n_shot=-1)
     with pytest.raises(UserError, match="0 questions"):
         load_questions(TASKS["piqa"], data, 0)
+
+
+# The page
+
+
+def test_the_table_of_the_page_is_the_declarations(root: Path) -> None:
+    lines = (root / "docs/evaluation.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    table = {row[0]: row[1:] for row in rows if row and row[0] in TASKS}
+    assert list(table) == list(TASKS)
+    for name, task in TASKS.items():
+        config = {None: "", "*": ", each paradigm"}.get(task.hub.config, f", {task.hub.config}")
+        drawn = "the first of" if task.shots == "first" else "drawn from"
+        shots = "none" if task.shots == "none" else f"{task.n_shot}, {drawn} {task.hub.shots or task.hub.split}"
+        source, split, prompt, metrics, examples, harness = table[name]
+        assert (source, split) == (task.hub.dataset + config, task.hub.split)
+        assert (metrics, examples, harness) == (", ".join(task.metrics), shots, task.harness or "–")
+        assert prompt
