@@ -486,7 +486,7 @@ def test_examples_that_cannot_be_had(tmp_path: Path) -> None:
 
 
 def test_the_table_of_the_page_is_the_declarations(root: Path) -> None:
-    lines = (root / "docs/evaluation.md").read_text().splitlines()
+    lines = (root / "docs/multiple-choice.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     table = {row[0]: row[1:] for row in rows if row and row[0] in TASKS}
     assert list(table) == list(TASKS)
