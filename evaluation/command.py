@@ -11,13 +11,38 @@ from ..errors import UserError
 EXAMPLES = """\
 examples:
   python evaluate.py --model results/quickstart/2026-01-01_12-00-00
-  python evaluate.py --model RUN/train/weights/step_00000500 --data my_text.txt --output numbers.json
   python evaluate.py --model HF_DIR --tasks perplexity --data my_text.txt
+  python evaluate.py --model HF_DIR --tasks hellaswag,arc_easy --limit 200 --output numbers.json --samples rows.jsonl
+  python evaluate.py --model HF_DIR --tasks mmlu --num-fewshot 5 --data folder/with/mmlu
+  python evaluate.py --model HF_DIR --tasks lm-eval:gsm8k --limit 50
+  python evaluate.py --list-tasks
+
+An evaluation that was stopped goes on where it was when the same command is given again.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """-> the exit code; bad input is one line on stderr and exit code 1."""
+    options = build_parser().parse_args(argv)
+    try:
+        if options.list_tasks or options.tasks == "list":
+            from .registry import list_tasks
+
+            print(list_tasks())
+            return 0
+        if options.model is None:
+            raise UserError("--model is missing: name a run's folder, a directory with config.json, or a hub id")
+        return _run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of evaluate.py."""
     parser = argparse.ArgumentParser(
         prog="python evaluate.py",
         description="Measure a trained model.",
@@ -25,34 +50,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--model",
-        required=True,
         metavar="RUN_OR_HF_DIR",
         help="a run's folder or one of its checkpoints; a directory with config.json, weights and tokenizer; "
         "a name of `train.py --list-models`, or a hub id",
     )
-    parser.add_argument(
+    add(
         "--tasks",
-        help="comma-separated; available: perplexity, masked_lm (default: perplexity, for encoders masked_lm)",
+        help="comma-separated names of `--list-tasks`, or lm-eval:TASK for any task of lm-evaluation-harness "
+        "(default: perplexity, for encoders masked_lm)",
     )
-    parser.add_argument("--data", metavar="FILE_OR_DIR", help="text to measure on; default: what the run held out")
-    parser.add_argument("--limit", type=int, metavar="N", help="no more than N batches")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="sequences in a batch (default 8)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--output", metavar="FILE", help="write the numbers to a JSON file")
-    options = parser.parse_args(argv)
-    try:
-        return _run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    add("--list-tasks", action="store_true", help="print what can be measured, and exit (as --tasks list)")
+    add(
+        "--data",
+        metavar="FILE_OR_DIR",
+        help="of one task: its file or folder; of several: a folder with a file or folder of each, named like the "
+        "task; default: the task's data set on the hub, of text what the run held out",
+    )
+    add("--limit", type=int, metavar="N", help="no more than N questions of each task (of text: batches)")
+    add("--num-fewshot", type=int, metavar="K", help="examples in each context (default: the task's own number)")
+    add("--seed", type=int, metavar="N", help="what draws the examples (default: as lm-evaluation-harness)")
+    add("--batch-size", type=int, metavar="N", help="at most N sequences at once (of text: 8)")
+    add("--batch-tokens", type=int, metavar="N", help="at most N tokens at once (default: what the device takes)")
+    add(
+        "--add-bos",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether contexts begin with the BOS token (default auto: as the tokenizer's own template has it)",
+    )
+    add("--context", type=int, metavar="N", help="of text: tokens in a row (default: the model's, at most 2,048)")
+    add("--stride", type=int, metavar="N", help="of text: tokens between two windows' beginnings (default: no overlap)")
+    add("--generations", type=int, metavar="N", help="of human-eval: programs the model writes a problem (default 1)")
+    add("--temperature", type=float, metavar="X", help="of human-eval: at which they are written")
+    add("--allow-code-execution", action="store_true", help="let human-eval run what the model writes, in a sandbox")
+    add("--device", default="auto", help="auto, cpu, cuda or mps")
+    add("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the weights (default fp32)")
+    add("--output", metavar="FILE", help="write the numbers to a JSON file")
+    add(
+        "--samples",
+        metavar="FILE",
+        help="write one line of JSON a question: its choices' log-likelihoods, right or not",
+    )
+    return parser
 
 
 def _run(options: argparse.Namespace) -> int:
     from ..configs.devices import best_device, check_name, require_device
     from .measure import evaluate
+    from .table import results_table
 
+    for name in ("limit", "batch_size", "batch_tokens", "context", "stride", "generations"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
     device = check_name(options.device, "--device")
     device = best_device() if device == "auto" else device
     require_device(device)
@@ -61,14 +113,20 @@ def _run(options: argparse.Namespace) -> int:
         [task.strip() for task in (options.tasks or "").split(",") if task.strip()] or None,
         data=options.data,
         limit=options.limit,
-        output=options.output,
-        device=device,
+        n_shot=options.num_fewshot,
+        seed=options.seed,
         batch_size=options.batch_size,
+        batch_tokens=options.batch_tokens,
+        add_bos={"auto": None, "yes": True, "no": False}[options.add_bos],
+        context=options.context,
+        stride=options.stride,
+        generations=options.generations,
+        temperature=options.temperature,
+        allow_code_execution=options.allow_code_execution,
+        device=device,
+        dtype=options.dtype,
+        output=options.output,
+        samples=options.samples,
     )
-    step = "" if results["step"] is None else f" (step {results['step']:,})"
-    print(f"{results['model']}{step} on {results['data']}")
-    for task, numbers in results["tasks"].items():
-        print(f"  {task}")
-        for name, value in numbers.items():
-            print(f"    {name:<16}{value:,.4f}" if isinstance(value, float) else f"    {name:<16}{value:,}")
+    print(results_table(results))
     return 0

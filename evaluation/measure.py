@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..configs.schema import RunConfig
-from ..data.corpus import open_corpus
-from ..data.stream import TokenStream
-from ..data.text import is_framed, load_text, load_text_data
-from ..errors import UserError, nearest
-from ..models.saved import read_state
-from ..models.start import find_start
-from ..tokenizers.base import Tokenizer
-from ..trainers.folder import write_text
-from ..trainers.load import load_start
-from .masked_lm import masked_lm
-from .perplexity import perplexity
+import torch
 
-TASKS = ("perplexity", "masked_lm")
+from ..configs.schema import RunConfig
+from ..data.cache import cache_folder, short_hash
+from ..errors import UserError, notice
+from ..models.saved import read_state
+from ..models.start import Start, find_start
+from ..trainers.folder import write_text
+from ..trainers.load import files_of, load_start
+from .registry import HARNESS, KINDS, TEXT_KINDS, EvalContext, Numbers, task_function, task_names
+from .scores import Scores, fingerprint
+
+FORMAT = 2  # of the results' JSON
+PACKAGES = ("groundup", "torch", "tokenizers", "datasets")
 
 
 def evaluate(
@@ -29,54 +33,187 @@ def evaluate(
     *,
     data: str | Path | None = None,
     limit: int | None = None,
-    output: str | Path | None = None,
+    n_shot: int | None = None,
+    seed: int | None = None,
+    batch_size: int | None = None,
+    batch_tokens: int | None = None,
+    add_bos: bool | None = None,
+    context: int | None = None,
+    stride: int | None = None,
+    generations: int | None = None,
+    temperature: float | None = None,
+    allow_code_execution: bool = False,
     device: str = "cpu",
-    batch_size: int = 8,
+    dtype: str = "fp32",
+    output: str | Path | None = None,
+    samples: str | Path | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Evaluate a run, by its folder (its best checkpoint) or one of its checkpoints, or a model of Hugging Face.
 
     Args:
         model: a run's folder, a directory with config.json, weights and tokenizer, a name of the registry or a hub id.
-        tasks: of TASKS; default: perplexity, for an encoder masked_lm.
-        data: a file, a folder or `stdlib`; default: the text that the run held out.
-        limit: no more than so many batches of each task.
-        output: a JSON file to write the results to.
+        tasks: names of `registry.task_names()`, or `lm-eval:TASK`; default: perplexity, for an encoder masked_lm.
+        data: of one task its file or folder; of several a folder that holds one of each, named like the task or its
+            format. Default: the task's data set on the hub; of text, what the run held out.
+        limit: no more than so many questions (of text: batches) of each task.
+        n_shot, seed: examples in each context, and what draws them; default: the task's own.
+        batch_size, batch_tokens: at most so many sequences, so many tokens at once; default: what the device takes.
+        add_bos: whether contexts begin with BOS; default: as the tokenizer's own template has it.
+        context, stride: of text: tokens in a row, and between the beginnings of two.
+        generations, temperature: texts a problem, for tasks that let the model write.
+        dtype: of the weights: fp32, bf16 or fp16.
+        output: a JSON file to write the results to. Scores are kept beside it (else in the cache) until all is done,
+            so that an evaluation that was stopped goes on.
+        samples: a file to write one line of JSON a question to.
 
     Returns:
-        {"model": ..., "step": ... (None for a model of Hugging Face), "data": ..., "tasks": {task: {number: value}}}
+        {"model", "step", "revision", "data", "tasks": {task: {number: value}}, "settings", "versions", "date",
+        "seconds"}: step is of a run, revision the commit of a model from the hub. NAME_stderr is the standard error of
+        NAME.
 
     Raises:
-        UserError: an unknown task, no checkpoint, unreadable text.
+        UserError: an unknown task, no checkpoint, unreadable data, a model that cannot do the task.
     """
-    for task in tasks or ():
-        if task not in TASKS:
-            raise UserError(f"the task '{task}' is not available.{nearest(task, TASKS)}")
+    started = time.time()
+    names = task_names(tasks) if tasks else []
     start = find_start(model)
     state = read_state(Path(start.place)) if start.own else {}
-    if data is None and not start.own:
-        raise UserError(f"{start.name} is no run that has held out text: name one with --data FILE_OR_DIR")
-    native, tokenizer = load_start(start, device)
+    names = names or [("masked_lm" if start.task == "masked_lm" else "perplexity")]
+    places = _places(names, None if data is None else Path(data).expanduser(), str(data))
+    native, tokenizer = load_start(start, device, dtype)
     run = RunConfig.model_validate(state["config"]) if state else None
-    text = _text(data, run, tokenizer)
-    numbers: dict[str, dict[str, float]] = {}
-    for task in tasks or (("perplexity",) if native.config.causal else ("masked_lm",)):
-        if task == "perplexity":
-            numbers[task] = perplexity(native, text, batch_size=batch_size, limit=limit)
-        else:
-            ratio = run.trainer.mask_ratio if run else 0.15
-            numbers[task] = masked_lm(native, text, tokenizer, ratio=ratio, batch_size=batch_size, limit=limit)
-    place = str(start.place)
-    results = {"model": place, "step": state.get("step"), "data": str(data or "held out"), "tasks": numbers}
+    numbers: dict[str, Numbers] = {}
+    shared = EvalContext(
+        "",
+        limit=limit,
+        n_shot=n_shot,
+        seed=seed,
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        add_bos=add_bos,
+        context=context,
+        stride=stride,
+        samples=generations,
+        temperature=temperature,
+        allow_code_execution=allow_code_execution,
+        progress=progress,
+        name=start.name,
+        run=run,
+    )
+    with _scores(names, native, output) as scores, _lines(samples) as sample:
+        for name in names:
+            began = time.perf_counter()
+
+            def add(row: dict[str, Any], name: str = name) -> None:
+                if sample is not None:
+                    sample.write(json.dumps({"task": name} | row, ensure_ascii=False) + "\n")
+
+            one = replace(shared, task=name, data=places[name], scores=scores, sample=add if samples else None)
+            numbers[name] = task_function(name)(native, tokenizer, one)
+            numbers[name].setdefault("seconds", round(time.perf_counter() - began, 3))
+    settings = {"limit": limit, "num_fewshot": n_shot, "seed": seed, "add_bos": add_bos, "dtype": dtype}
+    settings |= {"context": context, "stride": stride, "generations": generations, "temperature": temperature}
+    results = {
+        "format": FORMAT,
+        "model": str(start.place),
+        "step": state.get("step"),
+        "revision": _revision(start),
+        "data": str(data) if data is not None else "held out" if set(names) <= set(TEXT_KINDS) else "each task's own",
+        "tasks": numbers,
+        "settings": settings | {"device": device, "batch_size": batch_size, "batch_tokens": batch_tokens},
+        "versions": {package: _version(package) for package in PACKAGES},
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+    }
     if output is not None:
-        write_text(Path(output), json.dumps(results, indent=2) + "\n")
+        write_text(Path(output), json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return results
 
 
-def _text(data: str | Path | None, run: RunConfig | None, tokenizer: Tokenizer) -> TokenStream:
-    if data is not None or run is None:
-        framed = run is None or is_framed(run)
-        return load_text(open_corpus(str(data)), tokenizer, val_fraction=0.0, framed=framed).train
-    held_out = load_text_data(run, tokenizer).val
-    if held_out is None:
-        raise UserError("the run held out no text (dataset.val_fraction 0): name one with --data FILE_OR_DIR")
-    return held_out
+# --- data --------------------------------------------------------------------------------------------------------
+
+
+def _places(names: Sequence[str], data: Path | None, said: str) -> dict[str, str | Path | None]:
+    """Where the data of each task lie."""
+    if data is None:
+        return dict.fromkeys(names)
+    if len(names) == 1 or set(names) <= set(TEXT_KINDS):
+        return dict.fromkeys(names, said)
+    if not data.is_dir():
+        raise UserError(
+            f"--data {said} is one file for {len(names)} tasks: name a folder that holds a file or folder of each, or "
+            "ask for one task at a time"
+        )
+    return {name: _place(name, data) for name in names}
+
+
+def _place(name: str, folder: Path) -> Path:
+    """What in the folder is named like the task, its format or its name in lm-evaluation-harness."""
+    if name.startswith(HARNESS):
+        raise UserError(f"--data: {name} takes its rows from where the harness says: ask for it without --data")
+    there = {_plain(path.stem): path for path in sorted(folder.iterdir())}
+    called = [name]
+    if name not in KINDS:
+        from .tasks import find_task
+
+        task = find_task(name)
+        called += [task.harness, task.format, name.partition("_")[0]]
+    for word in called:
+        if word and _plain(word) in there:
+            return there[_plain(word)]
+    raise UserError(f"--data {folder} holds nothing for the task {name}: name a file or folder in it '{called[0]}'")
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", "").replace("-", "")
+
+
+# --- what is kept ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _scores(names: Sequence[str], model: torch.nn.Module, output: str | Path | None) -> Iterator[Scores | None]:
+    """Where scored requests are kept until everything is done."""
+    if set(names) <= set(TEXT_KINDS):
+        yield None
+        return
+    mark = fingerprint(model)
+    beside = None if output is None else Path(output).with_name(Path(output).name + ".scores.jsonl")
+    scores = Scores(beside or cache_folder() / "evaluation" / f"{short_hash(mark, *names)}.jsonl", mark)
+    try:
+        yield scores
+    except (KeyboardInterrupt, Exception):
+        if scores.path.is_file():
+            notice(f"what was scored is kept in {scores.path}: the same command goes on from there")
+        raise
+    scores.delete()
+
+
+@contextmanager
+def _lines(path: str | Path | None) -> Iterator[Any]:
+    """A file for a line a question."""
+    if path is None:
+        yield None
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with Path(path).open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"--samples {path}: cannot be written ({error.strerror or error})") from None
+
+
+def _revision(start: Start) -> str | None:
+    """The commit of a model that came from the hub, whose cache has a folder of that name."""
+    if start.own or isinstance(start.place, Path):
+        return None
+    folder = files_of(start)
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -7,7 +7,7 @@ Multiple-choice tasks are declared in `tasks/`; one kind measures them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -91,6 +91,53 @@ KINDS: dict[str, Kind] = {
 """By the name of their task. Multiple-choice tasks and those of lm-evaluation-harness are found by other tables."""
 
 
+TEXT_KINDS = ("perplexity", "masked_lm", "text_modeling")
+"""Those that are measured on running text."""
+
+
+def task_names(names: Sequence[str]) -> list[str]:
+    """The tasks that names mean, each once: `truthful_qa` is two, `human_eval` another word for `human-eval`.
+
+    Raises UserError for an unknown name, with the nearest.
+    """
+    from .benchmarks import benchmark_tasks, suite
+    from .tasks.table import TASK_NAMES
+
+    found: list[str] = []
+    for name in names:
+        kind = suite(name) or name
+        if kind in KINDS or name.startswith(HARNESS):
+            found.append(kind)
+            continue
+        try:
+            found += benchmark_tasks([name])
+        except UserError as error:
+            near = nearest(name, [*KINDS, *TASK_NAMES], limit=30)
+            if " Did" not in near:
+                raise
+            raise UserError(f"the task '{name}' is not available.{near} --list-tasks shows all") from error
+    return list(dict.fromkeys(found))
+
+
+def list_tasks() -> str:
+    """What can be measured, a line each."""
+    from .tasks.table import SUITES, TASKS
+
+    lines = ["kinds of their own"]
+    lines += [f"  {name:<24}{kind.what}" for name, kind in KINDS.items()]
+    lines += ["", "multiple choice: metrics, data set, name in lm-evaluation-harness where the prompts are the same"]
+    for name, task in TASKS.items():
+        where = task.hub.dataset + (f" ({task.hub.config})" if task.hub.config else "")
+        same = f"  = {task.harness}" if task.harness else ""
+        lines.append(f"  {name:<24}{', '.join(task.metrics):<16}{where}{same}")
+    lines += [f"  {name:<24}{' and '.join(parts)}" for name, parts in SUITES.items()]
+    lines += ["  mmlu_SUBJECT, blimp_PARADIGM    one group alone", ""]
+    lines += [
+        f"{HARNESS}TASK: any task of lm-evaluation-harness, where it is installed (pip install groundup[harness])"
+    ]
+    return "\n".join(lines)
+
+
 def task_function(name: str) -> TaskFunction:
     """What measures the task of that name. Raises UserError, naming the nearest, where nothing does."""
     from .tasks import find_task
@@ -107,8 +154,3 @@ def load_function(place: str) -> TaskFunction:
     """module:function of this package."""
     module, _, function = place.partition(":")
     return getattr(import_module(f".{module}", __package__), function)
-
-
-def unknown(name: str, known: list[str]) -> UserError:
-    """The error for a task that there is not."""
-    return UserError(f"the task '{name}' is not available.{nearest(name, known)} `--list-tasks` shows all")

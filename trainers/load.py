@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..hub import VOCABULARIES
 from ..models.hf.hub import fetch_checkpoint
-from ..models.hf.loader import heads_in, load_pretrained
+from ..models.hf.loader import DTYPES, heads_in, load_pretrained
 from ..models.model import Model
 from ..models.saved import beside, load_saved, read_state
 from ..models.start import Start, own_checkpoint
@@ -29,28 +29,28 @@ def find_checkpoint(source: str | Path) -> Path:
     return checkpoint
 
 
-def load_run(source: str | Path, device: str = "cpu") -> tuple[Model, Tokenizer]:
+def load_run(source: str | Path, device: str = "cpu", dtype: str = "fp32") -> tuple[Model, Tokenizer]:
     """The model, in eval mode, and the tokenizer of a run's folder or one of its checkpoints.
 
     Raises:
         UserError: there is no checkpoint, or it is damaged.
     """
     checkpoint = find_checkpoint(source)
-    return load_saved(checkpoint, device=device), run_tokenizer(checkpoint)
+    return load_saved(checkpoint, dtype=DTYPES[dtype], device=device), run_tokenizer(checkpoint)
 
 
-def load_start(start: Start, device: str = "cpu") -> tuple[Model, Tokenizer]:
-    """The model, in eval mode and fp32, and the tokenizer of a run or of a checkpoint of Hugging Face.
+def load_start(start: Start, device: str = "cpu", dtype: str = "fp32") -> tuple[Model, Tokenizer]:
+    """The model, in eval mode, and the tokenizer of a run or of a checkpoint of Hugging Face.
 
     Raises:
         UserError: a file is missing or damaged, or an encoder has no masked-LM head.
     """
     if start.own:
-        return load_run(start.place, device)
+        return load_run(start.place, device, dtype)
     folder = files_of(start)
     if start.task == "masked_lm" and start.task not in heads_in(folder):
         raise UserError(f"{start.name} has no masked-LM head: there is nothing to measure before it is trained")
-    return load_pretrained(folder, start.task, dtype="fp32", device=device), tokenizer_of(start)
+    return load_pretrained(folder, start.task, dtype=dtype, device=device), tokenizer_of(start)
 
 
 def files_of(start: Start) -> Path:
