@@ -40,11 +40,11 @@ def why_no_flash(
     if device != "cuda":
         return f"torch has no flash kernel for {device}"
     if dtype is not None and dtype not in _DTYPES:
-        return f"on CUDA flash kernels multiply in bf16 or fp16, not in {dtype}"
+        return f"on CUDA flash kernels multiply in bf16 or fp16, not in {dtype} (trainer.mixed_precision)"
     if config.head_dim > _WIDEST:
         return f"heads are {config.head_dim} wide, and flash kernels on CUDA take up to {_WIDEST}"
     if packed:
-        return "documents packed into a row need a mask at every step, and flash kernels on CUDA take none"
+        return "documents packed into a row (trainer.datasampling) need a mask, and flash kernels on CUDA take none"
     kinds = {config.layer_kind(i) for i in range(config.n_layers)}
     if kinds == {"local"} and config.window is not None and context is not None and config.window < context:
         return (

@@ -119,7 +119,6 @@ def test_the_comprehensive_example_is_refused_with_what_to_change():
     message = str(error.value)
     assert "model.trust_remote_code (" in message
     for path in (
-        "model.use_flash_attention",
         "dataset.format",
         "distributed.use_deepspeed",
     ):

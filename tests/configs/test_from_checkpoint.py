@@ -173,6 +173,18 @@ def test_a_run_that_goes_on_asks_for_nothing_it_started_from(tmp_path: Path, che
     [
         (["model=BERT-base", "trainer.loss_fn=cross_entropy"], ["BERT-base is an encoder", "use masked_lm"]),
         (["model=gpt2", "trainer.loss_fn=masked_lm"], ["GPT2-small is a decoder", "use cross_entropy"]),
+        (
+            ["model=gemma-2-2b", "model.use_flash_attention=true"],
+            ["model.use_flash_attention (", "caps its attention scores at 50", ": use `auto`."],
+        ),
+        (
+            ["model=deberta-v3-small", "model.use_flash_attention=true"],
+            ["model.use_flash_attention (", "attention with relative positions"],
+        ),
+        (
+            ["model=gpt2", "model.use_flash_attention=true"],
+            ["model.use_flash_attention (", "drops attention's probabilities (rate 0.1)"],
+        ),
         (["model=gpt2", "trainer.mask_ratio=0.3"], ["only masked_lm and next_token_mlm mask tokens"]),
         (["model=BERT-base", "trainer.mask_ratio=0"], ["masked_lm learns from masked tokens only"]),
         (["model=gpt2", "model.hidden_dim=64"], ["brings its own architecture: leave it out, or model.hidden_dim"]),
@@ -198,6 +210,30 @@ def test_what_does_not_go_together(words: list[str], said: list[str]):
     message = fails(*words)
     assert all(one in message for one in said), message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=gpt2", "model.use_flash_attention=false"],
+        ["model=Llama-3.1-8B", "model.use_flash_attention=true"],
+        ["model=Llama-3.1-8B", "model.use_flash_attention=true", "trainer.datasampling=packed"],
+        ["model=gpt2", "model.use_flash_attention=true", "trainer.dropout_schedule.start=0.1"],
+        ["model=gpt2", "model.use_flash_attention=true", "trainer.dropout_schedule.name=constant"],
+    ],
+)
+def test_flash_attention_where_a_step_may_take_it(words: list[str]):
+    assert load(*words, "model.init=random", "dataset=stdlib").model.use_flash_attention != "auto"
+
+
+def test_flash_attention_on_other_devices():
+    words = ["model=Llama-3.1-8B", "model.use_flash_attention=true", "model.init=random", "dataset=stdlib"]
+    assert "not in fp32 (trainer.mixed_precision): use `auto`." in fails(*words, device="cuda")
+    words.append("trainer.mixed_precision=bf16")
+    assert load(*words, device="cuda").model.use_flash_attention is True
+    message = fails(*words, "trainer.datasampling=packed", device="cuda")
+    assert "packed into a row (trainer.datasampling) need a mask" in message
+    assert "torch has no flash kernel for mps" in fails(*words, device="mps")
 
 
 def test_fine_tuning_needs_a_checkpoint(tmp_path: Path):

@@ -177,7 +177,7 @@ def test_limits_on_cuda() -> None:
     refused = [
         (plain, "fp32", {}, "multiply in bf16 or fp16, not in fp32"),
         (wide, "bf16", {}, "heads are 288 wide"),
-        (plain, "bf16", {"packed": True}, "packed into a row need a mask at every step"),
+        (plain, "bf16", {"packed": True}, "packed into a row (trainer.datasampling) need a mask"),
         (local, "bf16", {"context": 64}, "every layer has a window of 16 tokens in rows of 64"),
     ]
     for config, dtype, more, message in refused:
