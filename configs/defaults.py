@@ -23,9 +23,6 @@ TEST_MODE: dict[str, Any] = {
     "dataset.max_documents": 200,
 }
 
-# Documented defaults that ask for what is not available yet: see not_yet.py.
-WAITING: dict[str, Any] = {"evaluation.text_modeling_eval": False}
-
 FULL: dict[str, Any] = {
     "trainer.epochs": 3,
     "trainer.warmup_ratio": 0.1,

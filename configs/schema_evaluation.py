@@ -43,14 +43,30 @@ class Evaluation(Section):
     dataset_loss_eval_iters: Positive = key(
         1000, "steps between two measurements of the held-out loss, besides `interval`"
     )
-    text_modeling_eval: Flag = key(True, "measure text modelling without regard to the tokenizer, byte by byte")
+    text_modeling_eval: Flag = key(
+        True,
+        "measure text modelling without regard to the tokenizer: how a causal model goes on with held-out text, byte "
+        "by byte",
+    )
     mcq_benchmarks: list[Text] = key(None, "multiple-choice benchmarks: " + ", ".join(MCQ_BENCHMARKS), factory=list)
     benchmarks: list[Text] = key(
         None,
         "suites: `lm-evaluation-harness`, `domain-specific-eval`, `human-eval`, or a benchmark's name",
         factory=list,
     )
-    num_samples: Positive = key(1000, "questions of each benchmark")
+    harness_tasks: list[Text] = key(
+        None, "tasks of lm-evaluation-harness that the benchmark `lm-evaluation-harness` stands for", factory=list
+    )
+    benchmark_data: dict[str, Text] = key(
+        None,
+        "file or folder of a benchmark's rows by its name: `{domain-specific-eval: my.jsonl, hellaswag: data/}`; "
+        "default: from the hub",
+        factory=dict,
+    )
+    allow_code_execution: Flag = key(
+        False, "run the code that the model writes for `human-eval`, each program in a process that can only compute"
+    )
+    num_samples: Positive = key(1000, "questions of each benchmark; of text modelling no more than 128 passages")
     sample_prompt: Text | None = key(
         None, "text that the printed sample continues; default: the beginning of a held-out document"
     )

@@ -73,7 +73,7 @@ def _row(row: dict[str, Any], where: str, number: str) -> Row:
             raise UserError(f"{where}: unknown key '{name}'.{nearest(name, KEYS)}")
     prompt = _word(row, "prompt", where)
     tag = _word(row, "tag", where) if row.get("tag") is not None else ""
-    about = {"where": where, "id": str(row.get("id", number)), "prompt": prompt, "tag": tag}
+    own_id = str(row.get("id", number))
     if "answer" not in row:
         raise UserError(f"{where}: a row needs an 'answer': the right choice, or what the model should write")
     if row.get("choices") is not None:
@@ -83,7 +83,7 @@ def _row(row: dict[str, Any], where: str, number: str) -> Row:
         choices = _words(row["choices"], "choices", where)
         if len(choices) < 2 or len(set(choices)) < len(choices):
             raise UserError(f"{where}: 'choices' needs two texts or more, no two of them equal")
-        return Row(**about, choices=choices, gold=_gold(row["answer"], choices, where))
+        return Row(where, own_id, prompt, choices, _gold(row["answer"], choices, where), tag=tag)
     answers = _words(row["answer"], "answer", where)
     match = row.get("match") or "exact"
     if match not in MATCHES:
@@ -95,7 +95,7 @@ def _row(row: dict[str, Any], where: str, number: str) -> Row:
     if not isinstance(tokens, int) or tokens < 1:
         raise UserError(f"{where}: 'max_tokens' is {tokens!r}, and a whole number above 0 is wanted")
     stop = STOP if row.get("stop") is None else _words(row["stop"], "stop", where, none=True)
-    return Row(**about, answers=answers, match=match, max_tokens=tokens, stop=stop)
+    return Row(where, own_id, prompt, answers=answers, match=match, tag=tag, max_tokens=tokens, stop=stop)
 
 
 def _word(row: dict[str, Any], name: str, where: str) -> str:

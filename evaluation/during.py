@@ -57,7 +57,7 @@ def run_tasks(
         if texts is not None and evaluation.text_modeling_eval and model.task == "causal_lm":
             if stop():
                 return None
-            size = evaluation.batch_size or 8
+            size = min(4 * (evaluation.batch_size or 8), 32)  # passages are short
             results[TEXT_MODELING] = dict(
                 text_modeling(model, tokenizer, texts(), num_samples=evaluation.num_samples, batch_size=size)
             )

@@ -67,7 +67,7 @@ def perplexity(
     _check_row(model, context, stride)
     row = longest_row(model, context)
     strided = stride is not None and stride < row
-    if strided:
+    if stride is not None and strided:
         batches, count = _windows(text, row, stride, ending, batch_size, limit)
     else:
         rows = Sampler(text, batch_size, row, mode="sequential")

@@ -59,12 +59,14 @@ def _tasks(axes: Axes, rows: Rows, keys: list[str]) -> None:
     for key in keys:
         steps, values = _points(rows, key)
         line = axes.plot(steps, values, lw=1.2, marker="o", ms=3, label=key.replace("/", ", "))[0]
-        errors = [row.get(f"{key}_stderr") for row in rows if row.get(key) is not None]
-        if all(error is not None for error in errors):
+        errors = [
+            row[f"{key}_stderr"] for row in rows if row.get(key) is not None and row.get(f"{key}_stderr") is not None
+        ]
+        if len(errors) == len(values):
             low, high = ([v + sign * e for v, e in zip(values, errors, strict=True)] for sign in (-1, 1))
             axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.12, lw=0)
     axes.set_ylabel("score")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _positions(axes: Axes, rows: Rows, keys: list[str]) -> None:
@@ -74,7 +76,7 @@ def _positions(axes: Axes, rows: Rows, keys: list[str]) -> None:
         shade = 0.25 + 0.75 * place / max(1, len(shown) - 1)
         axes.plot(
             range(len(keys)),
-            [rows[i].get(key) for key in keys],
+            [rows[i].get(key) or 0.0 for key in keys],
             marker="o",
             ms=3,
             color="tab:blue",

@@ -105,5 +105,5 @@ def test_a_configuration_names_the_place(tmp_path: Path, monkeypatch: pytest.Mon
     run = load(path, ["evaluation.mcq_benchmarks=[hellaswag]"], find_device=lambda: "cpu")
     assert run.evaluation.mcq_benchmarks == ["hellaswag"]
     assert run.evaluation.benchmark_data == {}
-    data = ["evaluation.mcq_benchmarks=[hellaswag]", "evaluation.benchmark_data.hellaswag=rows.jsonl"]
+    data = ["evaluation.mcq_benchmarks=[hellaswag]", "evaluation.benchmark_data={hellaswag: rows.jsonl}"]
     assert load(path, data, find_device=lambda: "cpu").evaluation.benchmark_data == {"hellaswag": "rows.jsonl"}

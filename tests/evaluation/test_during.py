@@ -183,7 +183,7 @@ def test_a_disturbed_training_would_be_seen(runs: Callable[..., Path], monkeypat
 
 
 def test_multiple_choice_while_training(runs: Callable[..., Path], shared: Path) -> None:
-    data = {"copa": str(shared / "eval" / "copa"), "piqa": str(shared / "eval" / "piqa")}
+    data = {"copa": str(shared / "eval" / "copa" / "val.jsonl"), "piqa": str(shared / "eval" / "piqa")}
     run = runs("choices", mcq_benchmarks=["copa", "piqa"], benchmark_data=data, text_modeling_eval=False, num_samples=6)
     row = rows_of(run, "tasks")[-1]
     assert {"copa/acc", "piqa/acc", "piqa/acc_norm"} <= row.keys()
