@@ -51,10 +51,11 @@ def run_tasks(
         UserError: what the tasks raise: no data, a model that cannot do them.
     """
     from .text_modeling import text_modeling
+    from .writing import writes
 
     data, results = files_of(evaluation), {}
     with undisturbed(model), autocast():
-        if texts is not None and evaluation.text_modeling_eval and model.task == "causal_lm":
+        if texts is not None and evaluation.text_modeling_eval and writes(model):
             if stop():
                 return None
             size = min(4 * (evaluation.batch_size or 8), 32)  # passages are short

@@ -79,9 +79,14 @@ def write(
     return written
 
 
+def writes(model: Model) -> bool:
+    """Whether the model can go on with a text."""
+    return model.config.causal and model.task == "causal_lm"
+
+
 def check_writes(model: Model) -> None:
     """Raises UserError unless the model writes text."""
-    if not model.config.causal or model.task != "causal_lm":
+    if not writes(model):
         raise UserError(
             f"this task lets the model write, and a {'causal' if model.config.causal else 'bidirectional'} model with "
             f"the head of {model.task} cannot: it needs a causal language model"
