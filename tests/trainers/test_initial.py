@@ -92,6 +92,24 @@ def test_fused_kernels_change_no_loss(
     assert set(chunks) == {3 * 16 // 4}
 
 
+def test_flash_attention_always_never_and_as_torch_likes(
+    start: Any, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
+):
+    model = f"model={checkpoint('llama')}"
+    shares, curves = [], []
+    for mode in ("true", "false", "auto"):
+        folder = start(mode, model, f"model.use_flash_attention={mode}")
+        shares.append(json.loads((folder / "training_results.json").read_text())["flash_attention_share"])
+        curves.append(losses(folder))
+        said = "flash attention took 100.0% of the calls" in capsys.readouterr().err
+        assert said == (mode == "true")
+    assert shares == [1.0, 0.0, 1.0]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    assert curves[0] == curves[2]
+    start("half", model, "model.use_flash_attention=true", "trainer.mixed_precision=bf16")
+    assert "flash attention took 100.0% of the calls" in capsys.readouterr().err
+
+
 def test_the_loss_takes_the_cap_of_the_head(start: Any, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch):
     """In training and evaluation, as if the head had taken it."""
 
