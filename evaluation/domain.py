@@ -154,7 +154,7 @@ def domain_eval(
 
     Returns:
         score (the share of all questions that is right, with score_stderr), acc and acc_norm of those with choices,
-        exact_match, contains and regex of the others, questions, `groups` (the same by tag); and a line a question.
+        exact_match, contains and regex of the others, n, `groups` (the same by tag); and a line a question.
 
     Raises:
         UserError: the model cannot do what a row asks of it, or a continuation does not fit the model.
@@ -198,7 +198,7 @@ def domain_eval(
     numbers: dict[str, Any] = _means(lines)
     tags = sorted({row.tag for row in rows if row.tag})
     if tags:
-        numbers["groups"] = {tag: _means([line for line in lines if line["tag"] == tag]) for tag in tags}
+        numbers["groups"] = {tag: _means([line for line in lines if line["tag"] == tag], errors=False) for tag in tags}
     return numbers, lines
 
 
@@ -206,7 +206,7 @@ def _delimited(prompt: str, choice: str) -> str:
     return choice if prompt[-1].isspace() or choice[0].isspace() else " " + choice
 
 
-def _means(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _means(lines: Sequence[dict[str, Any]], errors: bool = True) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for name in ("score", "acc", "acc_norm", "exact_match", "contains", "regex"):
         values = [line[name] for line in lines if name in line]
@@ -214,9 +214,9 @@ def _means(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
             continue
         mean = sum(values) / len(values)
         numbers[name] = mean
-        if len(values) > 1:
+        if errors and len(values) > 1:
             numbers[f"{name}_stderr"] = math.sqrt(mean * (1 - mean) / (len(values) - 1))
-    return numbers | {"questions": len(lines)}
+    return numbers | {"n": len(lines)}
 
 
 def measure_domain(model: Model, tokenizer: Tokenizer, context: EvalContext) -> Numbers:

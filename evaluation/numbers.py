@@ -7,7 +7,7 @@ from typing import Any
 Numbers = dict[str, Any]
 
 MAIN = ("acc_norm", "acc", "mc2", "pass@1", "score", "byte_accuracy", "perplexity")
-LEFT_OUT = ("version", "seconds", "n", "questions", "problems", "passages", "samples", "temperature", "tokens")
+LEFT_OUT = ("version", "seconds", "n", "problems", "passages", "samples", "temperature", "tokens")
 
 
 def flat(tasks: dict[str, Numbers]) -> dict[str, float]:

@@ -45,7 +45,7 @@ def text_modeling(
         num_samples: passages; PASSAGES at most.
 
     Returns:
-        byte_accuracy (the share of the CONTINUATION's bytes that are right at their place), byte_accuracy_I-J for
+        byte_accuracy (the share of the CONTINUATION's bytes that are right at their place), accuracy_I-J for
         positions I to J, edit_distance (edits a byte of text: 0 is perfect), passages, seconds.
 
     Raises:
@@ -80,7 +80,7 @@ def compare(pairs: Sequence[tuple[bytes, bytes]]) -> dict[str, float]:
     for first, last in BUCKETS:
         if not any(asked[first:last]):
             continue  # no text is that long
-        name = f"byte_accuracy_{first}" + (f"-{last - 1}" if last - first > 1 else "")
+        name = f"accuracy_{first}" + (f"-{last - 1}" if last - first > 1 else "")
         numbers[name] = sum(right[first:last]) / sum(asked[first:last])
     return numbers
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = list[dict[str, Any]]
-POSITION = "text_modeling/byte_accuracy_"
+POSITION = "text_modeling/accuracy_"
 
 
 def plot_run(train: Rows, evaluations: Rows, folder: Path, title: str, tasks: Rows | None = None) -> list[Path]:

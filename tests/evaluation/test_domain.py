@@ -13,6 +13,7 @@ from groundup.errors import UserError
 from groundup.evaluation import domain as module
 from groundup.evaluation.domain import domain_eval, load_domain, matches, measure_domain, normalised
 from groundup.evaluation.registry import EvalContext
+from groundup.evaluation.table import results_table
 from groundup.evaluation.writing import Written
 from groundup.models import load_pretrained
 from groundup.tokenizers.load import load_tokenizer
@@ -67,18 +68,21 @@ def test_mixed_rows(model, file: Callable[..., Path], monkeypatch: pytest.Monkey
         assert lines[len(right) - 1]["scores"] == pytest.approx(sums, abs=1e-4)
     assert (numbers["acc"], numbers["acc_norm"]) == (sum(right) / 2, sum(right_norm) / 2)
     assert (numbers["exact_match"], numbers["regex"], numbers["contains"]) == (1, 1, 0)
-    assert (numbers["score"], numbers["questions"]) == ((sum(right) + 2) / 5, 5)
+    assert (numbers["score"], numbers["n"]) == ((sum(right) + 2) / 5, 5)
     assert numbers["groups"]["places"]["score"] == 0.5
-    assert numbers["groups"]["sums"]["questions"] == 2
+    assert numbers["groups"]["sums"]["n"] == 2
     assert [(s["max_new_tokens"], s["stop"]) for s in asked] == [(64, ("\n",)), (4, ())]
     assert [line["id"] for line in lines] == ["0", "1", "fr", "3", "4"]
     json.dumps(lines)
+    table = results_table({"model": "m", "step": None, "data": "d", "tasks": {"domain-specific-eval": dict(numbers)}})
+    assert "domain-specific-eval (5 questions)" in table
+    assert "      places: score 0.5000" in table
 
 
 def test_a_model_writes_answers(model, file: Callable[..., Path]) -> None:
     row = {"prompt": "1 and 2", "answer": "(?s).*", "match": "regex", "max_tokens": 3}
     numbers, lines = domain_eval(*model, load_domain(file(row)), progress=False)
-    assert numbers == {"score": 1.0, "regex": 1.0, "questions": 1}
+    assert numbers == {"score": 1.0, "regex": 1.0, "n": 1}
     assert lines[0]["written"]
 
 
@@ -144,4 +148,4 @@ def test_the_file_itself(model, tmp_path: Path, file: Callable[..., Path], check
     with pytest.raises(UserError, match="it needs a causal language model"):
         domain_eval(*encoder, load_domain(file()))
     numbers, _ = domain_eval(*encoder, load_domain(file(), 2), progress=False)
-    assert numbers["questions"] == 2
+    assert numbers["n"] == 2

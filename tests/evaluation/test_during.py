@@ -64,7 +64,7 @@ def test_tasks_by_name(questions: Path) -> None:
     got = run_tasks(model, ByteTokenizer(), evaluation, texts=lambda: TEXTS)
     assert got is not None
     assert got.keys() == {"text_modeling", "domain-specific-eval"}
-    assert (got["text_modeling"]["passages"], got["domain-specific-eval"]["questions"]) == (4, 4)
+    assert (got["text_modeling"]["passages"], got["domain-specific-eval"]["n"]) == (4, 4)
     assert all(parameter.grad is None for parameter in model.parameters())
     without = run_tasks(model, ByteTokenizer(), evaluation.model_copy(update={"text_modeling_eval": False}), texts=list)
     assert without is not None
@@ -164,7 +164,7 @@ def test_training_is_the_same_bit_for_bit_with_tasks_and_without(runs: Callable[
         assert 0 <= row["domain-specific-eval/acc"] <= 1
     folder = RunFolder(measured)
     results = json.loads(folder.results.read_text())
-    assert results["tasks"]["domain-specific-eval"]["groups"]["sums"]["questions"] == 5
+    assert results["tasks"]["domain-specific-eval"]["groups"]["sums"]["n"] == 5
     assert results["tasks"] == json.loads((folder.test / "metrics" / "tasks.json").read_text())
     assert flat(results["tasks"]) == {key: value for key, value in rows[-1].items() if key != "step"}
     baseline = json.loads((folder.baseline / "metrics" / "tasks.json").read_text())

@@ -54,16 +54,16 @@ def test_numbers_by_position() -> None:
     got = compare([(truth, truth), (late, truth), (half, truth)])
     assert got["byte_accuracy"] == pytest.approx((CONTINUATION + 10) / (3 * CONTINUATION))
     assert got["edit_distance"] == pytest.approx((2 + CONTINUATION - 10) / (3 * CONTINUATION))
-    assert got["byte_accuracy_0"] == pytest.approx(2 / 3)
-    assert got["byte_accuracy_8-15"] == pytest.approx((8 + 2) / 24)
-    assert got["byte_accuracy_16-31"] == pytest.approx(1 / 3)
+    assert got["accuracy_0"] == pytest.approx(2 / 3)
+    assert got["accuracy_8-15"] == pytest.approx((8 + 2) / 24)
+    assert got["accuracy_16-31"] == pytest.approx(1 / 3)
 
 
 def test_short_texts_have_fewer_positions() -> None:
     got = compare([(b"ab", b"abc"), (b"abcd", b"abxd")])
     assert got["byte_accuracy"] == pytest.approx(5 / 7)
-    assert got["byte_accuracy_2-3"] == pytest.approx(1 / 3)
-    assert "byte_accuracy_4-7" not in got
+    assert got["accuracy_2-3"] == pytest.approx(1 / 3)
+    assert "accuracy_4-7" not in got
     assert got["edit_distance"] == pytest.approx(2 / 7)
 
 

@@ -67,7 +67,7 @@ def test_tasks_and_text_modelling_are_drawn(tmp_path: Path) -> None:
             "hellaswag/acc_norm_stderr": 0.01,
             "text_modeling/byte_accuracy": step / 1000,
             **{
-                f"text_modeling/byte_accuracy_{name}": (step + 50) / (200 + 100 * i)
+                f"text_modeling/accuracy_{name}": (step + 50) / (200 + 100 * i)
                 for i, name in enumerate(("0", "1"))
             },
         }
@@ -77,7 +77,7 @@ def test_tasks_and_text_modelling_are_drawn(tmp_path: Path) -> None:
     assert [p.name for p in paths] == ["tasks.png", "text_modeling.png"]
     before = [imread(path) for path in paths]
     rows[2] |= {"hellaswag/acc_norm": 0.9}
-    rows[-1] |= {"text_modeling/byte_accuracy_1": 0.9}
+    rows[-1] |= {"text_modeling/accuracy_1": 0.9}
     after = [imread(path) for path in plot_run([], [], tmp_path, "a run", rows)]
     assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert [p.name for p in plot_run([], [], tmp_path, "a run", [{"step": 1, "piqa/acc": 0.5}])] == ["tasks.png"]
