@@ -224,7 +224,7 @@ def measure_domain(model: Model, tokenizer: Tokenizer, context: EvalContext) -> 
     if context.data is None:
         raise UserError(
             "domain-specific-eval asks your own questions: name their file with --data FILE.jsonl (while training: "
-            "evaluation.domain_data)"
+            "evaluation.benchmark_data)"
         )
     rows = load_domain(context.data, context.limit)
     numbers, lines = domain_eval(model, tokenizer, rows, batch_size=context.batch_size or 8, progress=context.progress)

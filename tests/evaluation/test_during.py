@@ -130,10 +130,12 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, questions: Path) -> Ca
     text.write_text("\n".join(f"{i} and {i + 1} make {2 * i + 1}." for i in range(300)))
     several = {"benchmarks": ["domain_specific_eval"], "benchmark_data": {"domain-specific-eval": str(questions)}}
 
-    def run(name: str, **evaluation: Any) -> Path:
+    def run(name: str, context: int = 32, **evaluation: Any) -> Path:
         section = {"interval": 4, "dataset_loss_eval_iters": 3, "max_batches": 2, "num_samples": 8, **evaluation}
         section |= several if section.pop("several", False) else {}
-        config = {**CONFIG, "evaluation": section, "dataset": {"name": str(text), "documents": "line"}}
+        trainer = CONFIG["trainer"] | {"max_seq_length": 32}
+        config = {"model": CONFIG["model"] | {"context_window": context}, "trainer": trainer, "evaluation": section}
+        config |= {"general": CONFIG["general"], "dataset": {"name": str(text), "documents": "line"}}
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config | {"output": {"output_dir": str(tmp_path / name)}}))
         assert train(load_config(path, [])) == 0
@@ -184,7 +186,14 @@ def test_a_disturbed_training_would_be_seen(runs: Callable[..., Path], monkeypat
 
 def test_multiple_choice_while_training(runs: Callable[..., Path], shared: Path) -> None:
     data = {"copa": str(shared / "eval" / "copa" / "val.jsonl"), "piqa": str(shared / "eval" / "piqa")}
-    run = runs("choices", mcq_benchmarks=["copa", "piqa"], benchmark_data=data, text_modeling_eval=False, num_samples=6)
+    run = runs(
+        "choices",
+        context=700,
+        mcq_benchmarks=["copa", "piqa"],
+        benchmark_data=data,
+        text_modeling_eval=False,
+        num_samples=6,
+    )
     row = rows_of(run, "tasks")[-1]
     assert {"copa/acc", "piqa/acc", "piqa/acc_norm"} <= row.keys()
     assert json.loads(RunFolder(run).results.read_text())["tasks"]["piqa"]["n"] == 6
