@@ -106,7 +106,7 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
         refuse("fine_tuning", "it is a checkpoint that is fine-tuned: name one in model.base_model, or leave this out")
     _objective(run, start, refuse)
     _steps(run, start, refuse)
-    _data(run, refuse)
+    _data(run, start, refuse)
     for extra in ("wandb", "tensorboard"):
         if getattr(run.general.logging, f"{extra}_log") and importlib.util.find_spec(extra) is None:
             refuse(f"general.logging.{extra}_log", f"{extra} is not installed: pip install {extra}, or set it to false")
@@ -244,12 +244,21 @@ def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
         )
 
 
-def _data(run: RunConfig, refuse: Refuse) -> None:
-    evaluation = run.evaluation
-    if evaluation.do_eval and evaluation.strategy != "no" and not run.dataset.val_fraction:
+def _data(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
+    dataset, evaluation = run.dataset, run.evaluation
+    if evaluation.do_eval and evaluation.strategy != "no" and not (dataset.val_fraction or dataset.eval_path):
         refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
-    if evaluation.mcq_benchmarks or evaluation.benchmarks or evaluation.harness_tasks or evaluation.benchmark_data:
-        from ..evaluation.benchmarks import wrong_benchmarks  # with the table of tasks
-
-        for name, sentence in wrong_benchmarks(evaluation):
-            refuse(f"evaluation.{name}", sentence)
+    if dataset.format is None:
+        for name in ("template", "lang", "preprocessing"):
+            if getattr(dataset, name) is not None:
+                refuse(f"dataset.{name}", "this is for instruction data: give dataset.format, or leave it out")
+        return
+    causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
+    if not causal:
+        refuse("dataset.format", "answers are written by a decoder, and this model is an encoder")
+    elif run.trainer.loss_fn != "cross_entropy":
+        refuse("trainer.loss_fn", "instructions are learned as the next token: use cross_entropy")
+    if dataset.format == "custom" and dataset.template is None:
+        refuse("dataset.format", "custom rows are read by a template: give dataset.template")
+    if dataset.format != "custom" and dataset.template is not None:
+        refuse("dataset.template", f"it reads custom rows, and the format is {dataset.format}: leave it out")

@@ -34,10 +34,6 @@ def _given(value: Any) -> bool:
 NOT_YET = (
     NotYet("models", _given, "training several models", "give one model under `model:`"),
     NotYet("trainer.batch_sizes", _given, "a table of batch sizes by model and task", "give trainer.batch_size"),
-    NotYet("dataset.format", _given, "instruction data", "name a text corpus in dataset.name"),
-    NotYet("dataset.train_path", _given, "instruction data", "name the file in dataset.name"),
-    NotYet("dataset.eval_path", _given, "instruction data", "dataset.val_fraction holds out a part of dataset.name"),
-    NotYet("dataset.preprocessing", _given, "instruction data", "leave it out"),
     NotYet("output.push_to_hub", _given, "uploading to the hub", "set it to false"),
     NotYet("output.hub_model_id", _given, "uploading to the hub", "leave it out"),
     NotYet("distributed.use_deepspeed", _given, "DeepSpeed", "set it to false and train in one process", True),

@@ -6,9 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..configs.cli import Command, help_text, parse, summary
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..configs.schema import RunConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,9 +54,7 @@ def _run(command: Command) -> int:
     planning = command.action == "plan"
     run = load_config(config, command.overrides, planning=planning, test_mode=command.test_mode, resume=resume)
     if command.action == "validate":
-        from ..data.corpus import corpus_of
-
-        corpus_of(run)  # is the text there? a hub data set is not asked for
+        _look_at_data(run)
         print(f"{config or 'the command line'} is valid: {summary(run, start_of(run, resume))}")
         return 0
     if planning:
@@ -66,6 +68,21 @@ def _run(command: Command) -> int:
 
     require_device(run.general.device)
     return train(run, resume)
+
+
+def _look_at_data(run: RunConfig) -> None:
+    """Is the data there? A data set on the hub is not asked for."""
+    dataset = run.dataset
+    if dataset.format is None:
+        from ..data.corpus import corpus_of
+
+        corpus_of(run)
+        return
+    from ..data.instruct.source import open_source
+
+    open_source(dataset, "train_path" if dataset.train_path else "name")
+    if dataset.eval_path:
+        open_source(dataset, "eval_path")
 
 
 def _find(command: Command) -> Path:

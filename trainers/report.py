@@ -14,12 +14,12 @@ import torch
 
 from ..configs.methods import kind_of_weights
 from ..configs.schema import RunConfig
-from ..data.text import TextData
 from ..errors import notice
 from ..models.flash import flash_use
 from .folder import RunFolder, write_text
 from .metrics import read_jsonl
 from .plots import plot_run
+from .reading import Reading
 from .trainer import Trainer
 
 
@@ -28,20 +28,21 @@ def versions() -> dict[str, str]:
     return {"groundup": version("groundup"), "torch": torch.__version__, "python": platform.python_version()}
 
 
-def announce(run: RunConfig, trainer: Trainer, data: TextData, folder: RunFolder, checkpoint: Path | None) -> None:
+def announce(run: RunConfig, trainer: Trainer, reading: Reading, folder: RunFolder, checkpoint: Path | None) -> None:
     s, sampler = trainer.settings, trainer.train
     tokens = s.accumulation * sampler.batch_size * sampler.context
     precision = {"no": "fp32"}.get(run.trainer.mixed_precision, run.trainer.mixed_precision)
     trained, count = trainer.model.num_parameters(trainable_only=True), trainer.model.num_parameters()
     partly = f", of which {trained:,} train ({trained / count:.2%})" if trained < count else ""
     held = f", the rest in {kind}" if (kind := kind_of_weights(run)) else ""
-    held_out = f", {data.val.n_tokens:,} held out" if data.val else ""
     lines = [
         f"model     {_named(run)}{count:,} parameters{partly}{held} on {run.general.device}, {precision}",
-        f"data      {run.dataset.name}: {data.train.n_tokens:,} tokens to train on{held_out}",
+        f"data      {reading.name}: {reading.summary}",
         f"steps     {s.max_iters:,} of {tokens:,} tokens ({s.accumulation} x {sampler.batch_size} x {sampler.context})",
         f"folder    {folder.root}",
     ]
+    if reading.table:
+        lines.append(reading.table)
     if checkpoint is not None:
         lines.append(f"resuming  after step {trainer.progressed.step:,}, from {checkpoint}")
     print("\n".join(lines), file=sys.stderr, flush=True)
@@ -59,7 +60,7 @@ def _named(run: RunConfig) -> str:
 
 
 def write_results(
-    run: RunConfig, trainer: Trainer, data: TextData, folder: RunFolder, finished: bool
+    run: RunConfig, trainer: Trainer, reading: Reading, folder: RunFolder, finished: bool
 ) -> dict[str, Any]:
     p = trainer.progressed
     train_rows, eval_rows = read_jsonl(folder.metrics / "train.jsonl"), read_jsonl(folder.metrics / "heldout.jsonl")
@@ -75,8 +76,8 @@ def write_results(
         "model": folder.root.parent.name,
         "parameters": trainer.model.num_parameters(),
         "trained_parameters": trainer.model.num_parameters(trainable_only=True),
-        "dataset": run.dataset.name,
-        "train_tokens": data.train.n_tokens,
+        "dataset": reading.name,
+        "train_tokens": reading.train_tokens,
         "steps": p.step,
         "tokens_seen": p.tokens,
         "training_seconds": round(p.seconds, 2),

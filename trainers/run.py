@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +12,9 @@ import torch
 from ..configs.architecture import architecture, start_of
 from ..configs.methods import method_of
 from ..configs.schema import RunConfig
-from ..data.masking import mask_inputs, mask_tokens
-from ..data.sampling import Batch, Sampler
-from ..data.text import TextData, load_text_data
-from ..data.tokenised import document_frame
 from ..errors import UserError
 from ..evaluation.benchmarks import tasks_of
 from ..evaluation.during import run_tasks
-from ..evaluation.text_modeling import stream_texts
 from ..models.flash import flash_use, use_flash_attention
 from ..models.kernels import use_kernels
 from ..models.model import Model
@@ -32,13 +24,14 @@ from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
 from .checkpoint import latest_checkpoint, remove_partial
 from .folder import RunFolder, new_run_folder, write_text
-from .initial import initial_model, initial_tokenizer, special_ids
+from .initial import initial_model, initial_tokenizer
 from .losses import chunk_tokens
 from .metrics import Trackers
 from .on_base import adapter_writer, build_on_base
 from .optimizers import build_optimizer, parameter_groups
 from .precision import DTYPES, Precision, build_precision
 from .progress import duration
+from .reading import Reading, context_of, read_data
 from .report import announce, versions, write_results
 from .schedules import DropoutSchedule, LearningRate
 from .trainer import Settings, Trainer
@@ -57,13 +50,13 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
     _prepare(run.general.seed, device, run.trainer.deterministic)
     folder, checkpoint = _open_folder(run, resume)
     try:
-        trainer, data = _build(run, device, folder, checkpoint)
-        announce(run, trainer, data, folder, checkpoint)
+        trainer, reading = _build(run, device, folder, checkpoint)
+        announce(run, trainer, reading, folder, checkpoint)
         interrupt = trainer.fit()
     finally:
         folder.close_metrics()
     trainer.trackers.close()
-    results = write_results(run, trainer, data, folder, finished=not interrupt)
+    results = write_results(run, trainer, reading, folder, finished=not interrupt)
     if interrupt:
         print(
             f"\nstopped by {interrupt.received.name if interrupt.received else 'a signal'} after step "
@@ -83,20 +76,16 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
 # --- building ----------------------------------------------------------------------------------------------------
 
 
-def _build(
-    run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: Path | None
-) -> tuple[Trainer, TextData]:
+def _build(run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: Path | None) -> tuple[Trainer, Reading]:
     start = start_of(run, folder.root if checkpoint else None)
     tokenizer = initial_tokenizer(run, start) if checkpoint is None else load_tokenizer(folder.tokenizer)
-    data = load_text_data(run, tokenizer)
+    reading = read_data(run, tokenizer, start)
     model, rest = _model(run, start, tokenizer, device, folder, checkpoint)
     config = model.config
     model.gradient_checkpointing = run.trainer.gradient_checkpointing
     use_kernels(model, run.model.use_liger_kernels)
     use_flash_attention(model, run.model.use_flash_attention, dropout=0.0)  # the configuration knows its dropout
-    context = run.trainer.max_seq_length or run.model.context_window
-    sampler = Sampler(data.train, run.trainer.batch_size, context, run.general.seed, run.trainer.datasampling)
-    settings, learning_rate = plan_steps(run, sampler.batches_per_epoch, config.vocab_size)
+    settings, learning_rate = plan_steps(run, reading.train.batches_per_epoch, config.vocab_size)
     precision = build_precision(run.trainer.mixed_precision, device)
     options = run.trainer.optimizer
     optimizer = build_optimizer(
@@ -112,17 +101,17 @@ def _build(
         model=model,
         optimizer=optimizer,
         precision=precision,
-        train=sampler,
-        heldout=_heldout(run, data, context),
+        train=reading.train,
+        heldout=reading.heldout,
         learning_rate=learning_rate,
         dropout=_dropout(run, settings.max_iters),
         settings=settings,
         folder=folder,
         trackers=_trackers(run, folder),
-        bytes_per_token=data.val.bytes_per_token if data.val else None,
-        mask=_mask(run, tokenizer),
-        sample=_sampler_of_text(run, model, tokenizer, data),
-        tasks=_tasks(run, model, tokenizer, data, precision),
+        bytes_per_token=reading.bytes_per_token,
+        mask=reading.mask,
+        sample=reading.writer(run, model, tokenizer),
+        tasks=_tasks(run, model, tokenizer, reading, precision),
         describe={
             "task": model.task,
             "config": run.to_dict(),
@@ -138,7 +127,7 @@ def _build(
     else:
         tokenizer.save(folder.tokenizer)
         write_text(folder.config, run.to_yaml())
-    return trainer, data
+    return trainer, reading
 
 
 def _model(
@@ -183,7 +172,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         intervals = (e.interval, e.dataset_loss_eval_iters)
     chunk = chunk_tokens(vocab_size, DTYPES[t.mixed_precision], t.loss_chunk_tokens)
     if run.model.use_liger_kernels and t.loss_chunk_tokens is None:
-        chunk = min(chunk, math.ceil(t.batch_size * (t.max_seq_length or run.model.context_window) / 4))
+        chunk = min(chunk, math.ceil(t.batch_size * context_of(run) / 4))
     return Settings(
         max_iters=max_iters,
         accumulation=t.gradient_accumulation_steps,
@@ -201,69 +190,13 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
     ), learning_rate
 
 
-def _mask(run: RunConfig, tokenizer: Tokenizer) -> Callable[..., Batch] | None:
-    """What turns a batch into one whose targets are masked tokens; None where the next token is the target."""
-    t = run.trainer
-    if t.loss_fn == "next_token_mlm":
-        return partial(mask_inputs, ratio=t.mask_ratio, mask_id=tokenizer.mask_id)
-    if t.loss_fn == "masked_lm":
-        return partial(
-            mask_tokens,
-            ratio=t.mask_ratio,
-            mask_id=tokenizer.mask_id,
-            vocab_size=tokenizer.vocab_size,
-            special=special_ids(tokenizer),
-        )
-    return None
-
-
-def _heldout(run: RunConfig, data: TextData, context: int) -> Any:
-    """A function that gives the held-out batches, the same ones each time: a fixed draw over the whole text."""
-    if data.val is None:
-        return lambda: iter(())
-    sampler = Sampler(data.val, run.evaluation.batch_size or run.trainer.batch_size, context, seed=0, mode="packed")
-    keeps_documents_apart = run.trainer.datasampling != "standard"
-    count = min(run.evaluation.max_batches or sampler.batches_per_epoch, sampler.batches_per_epoch)
-
-    def batches() -> Iterator[Batch]:
-        for batch in map(sampler.batch, range(count)):
-            yield batch if keeps_documents_apart else replace(batch, segment_ids=None)
-
-    return batches
-
-
-def _sampler_of_text(run: RunConfig, model: Model, tokenizer: Tokenizer, data: TextData) -> Any:
-    """A function that lets the model write, from the prompt of the configuration or the start of held-out text."""
-    e = run.evaluation
-    if not e.sample_tokens or not model.config.causal:
-        return lambda: None
-    if e.sample_prompt is not None:
-        begin = document_frame(tokenizer)[0] if run.model.base_model else ()
-        prompt = [*begin, *tokenizer.encode(e.sample_prompt)] or [tokenizer.eos_id or 0]
-    else:
-        source = data.val or data.train
-        prompt = source.read(0, min(16, source.n_tokens)).tolist()
-
-    def sample() -> str:
-        was_training = model.training
-        model.eval()
-        ids = torch.tensor([prompt], device=next(model.parameters()).device)
-        written = model.generate(ids, e.sample_tokens, temperature=0.8, top_k=200, seed=run.general.seed)
-        model.train(was_training)
-        return tokenizer.decode(written[0].tolist())
-
-    return sample
-
-
-def _tasks(run: RunConfig, model: Model, tokenizer: Tokenizer, data: TextData, precision: Precision) -> Any:
+def _tasks(run: RunConfig, model: Model, tokenizer: Tokenizer, reading: Reading, precision: Precision) -> Any:
     """A function that measures the tasks of the configuration; None where it names none."""
-    held_out = data.val
-    writes = run.evaluation.text_modeling_eval and held_out is not None and model.task == "causal_lm"
+    writes = run.evaluation.text_modeling_eval and reading.texts is not None and model.task == "causal_lm"
     if not writes and not tasks_of(run.evaluation):
         return None
-    texts = partial(stream_texts, held_out, tokenizer) if held_out is not None else None
     return lambda stop: run_tasks(
-        model, tokenizer, run.evaluation, texts=texts, run=run, autocast=precision.autocast, stop=stop
+        model, tokenizer, run.evaluation, texts=reading.texts, run=run, autocast=precision.autocast, stop=stop
     )
 
 

@@ -104,6 +104,7 @@ def test_the_comprehensive_example(capsys: pytest.CaptureFixture[str]):
         "add_eos_token": True,
         "add_bos_token": False,
         "use_chat_template": True,
+        "chat_template": None,
     }
     assert (run.distributed.use_deepspeed, run.distributed.zero_stage) == (True, 2)
     assert (run.output.output_dir, run.output.save_total_limit, run.output.hub_model_id) == ("models/runs", 5, None)
@@ -119,7 +120,6 @@ def test_the_comprehensive_example_is_refused_with_what_to_change():
     message = str(error.value)
     assert "model.trust_remote_code (" in message
     for path in (
-        "dataset.format",
         "distributed.use_deepspeed",
     ):
         assert re.search(rf"{path} \(.*comprehensive\.yaml, line \d+\): .* is not available yet: .+", message), path
