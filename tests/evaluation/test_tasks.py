@@ -282,13 +282,36 @@ def test_a_table_or_a_zip(tmp_path: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.write(jsonl, "deep/valid.jsonl")
+    (tmp_path / "only").mkdir()
+    for name, packed in (("a.zip", "a.csv"), ("only/b.zip", "a.parquet")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.write(tmp_path / packed, f"deep/valid{Path(packed).suffix}")
+            archive.write(tmp_path / packed, f"__MACOSX/deep/._valid{Path(packed).suffix}")
     task = TASKS["piqa"]
     expected = content(load_questions(task, jsonl))
     assert [part[2] for part in expected] == [(0,), (1,), (0,)]
-    for other in ("a.parquet", "a.csv", "a.zip"):
+    for other in ("a.parquet", "a.csv", "a.zip", "only"):
         assert content(load_questions(task, tmp_path / other)) == expected
+    found = read_task(task, tmp_path / "a.zip")
+    assert found.questions[0].where == f"{tmp_path}/a.zip/deep/valid.csv:2"
+    assert found.source["files"] == [f"{tmp_path}/a.zip/deep/valid.csv"]
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        archive.writestr("dev.jsonl", '{"goal": 1, "sol1": "", "sol2": "", "label": 0}')
+    with pytest.raises(UserError, match=r"/c\.zip/dev\.jsonl:1 is no row of piqa"):
+        load_questions(task, tmp_path / "c.zip")
+
+
+def test_the_shared_folders_as_they_are(shared: Path) -> None:
+    """Of several files the one whose name is the split's and nothing else."""
+    folder = shared / "eval"
+    sizes = {"boolq": 3270, "copa": 100, "openbook_qa_closed": 500, "piqa": 1838, "arc_easy": 2376, "race_middle": 362}
+    places = {"openbook_qa_closed": "openbookqa", "arc_easy": "arc", "race_middle": "race"}
+    for name, size in sizes.items():
+        assert len(load_questions(TASKS[name], folder / places.get(name, name))) == size
+    assert len(load_questions(find_task("blimp_wh_island"), folder / "blimp")) == 1000
+    assert len(load_questions(TASKS["truthful_qa_mc2"], folder / "truthfulqa")) == 790
+    with pytest.raises(UserError, match="several files for arc_challenge"):
+        load_questions(TASKS["arc_challenge"], folder / "arc")
 
 
 # How many, which, and their examples
