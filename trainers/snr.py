@@ -11,6 +11,7 @@ import json
 import math
 import re
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,13 @@ from ..data.cache import publish_folder, short_hash
 from ..errors import UserError, notice
 from ..models.model import Model
 from ..models.quant.packed import PackedLinear
+from .progress import duration
 
-_FORMAT = 1  # of the scores: another formula gets another number
+_FORMAT = 2  # of the scores: another formula gets another number
 _FILE = "scores.json"
+_LINE_EVERY = 15.0  # seconds between the lines of a scan in a log
 _IQR = 1.349  # the interquartile range of a normal distribution, in standard deviations
+_ROUNDING = 1e-7  # of the largest singular value: the root of what fp64 makes of a zero in W W^T
 _IN_LAYER = re.compile(r"core\.layers\.(\d+)\.(.+)$")
 
 
@@ -47,8 +51,8 @@ def signal_to_noise(weight: Tensor) -> float:
     """(out, in) -> the singular values above the noise's edge over those below, in parts of the largest of them.
 
     The edge is sigma (1 + sqrt(beta)), with sigma from the interquartile range of the singular values and beta the
-    lesser side over the greater. As in the authors' code; where nothing is below the edge, the noise counts as 1. A
-    matrix of zeros has no signal: 0.
+    lesser side over the greater. As in the authors' code; where nothing is below the edge, the noise counts as 1. So it
+    does where there are only zeros, of which they make infinity. A matrix of zeros has no signal: 0.
 
     The singular values are the roots of the eigenvalues of W W^T: a fifth of the time of a decomposition of W where
     one side is several times the other, and in fp64 as exact as the weights.
@@ -58,11 +62,13 @@ def signal_to_noise(weight: Tensor) -> float:
     largest = values[-1]
     if largest == 0:
         return 0.0
+    values[values < _ROUNDING * largest] = 0  # of a matrix of low rank
     upper, lower = torch.quantile(values, 0.75), torch.quantile(values, 0.25)
     beta = min(weight.shape) / max(weight.shape)
     edge = (upper - lower) / _IQR * (1 + math.sqrt(beta))
     above = values > edge
-    noise = values[~above].sum() if not above.all() else 1.0
+    noise = values[~above].sum()
+    noise = noise if noise > 0 else 1.0
     return (values[above].sum() / noise / largest).item()
 
 
@@ -88,21 +94,36 @@ def scores_of(matrices: dict[str, nn.Linear], cache: Path) -> tuple[Score, ...]:
     folder = cache / "spectrum" / short_hash(_FORMAT, [(name, _digest(weight)) for name, weight in weights.items()])
     ratios = _read(folder, weights)
     if ratios is None:
-        ratios = {}
-        if not sys.stderr.isatty():
-            notice(f"spectrum: taking the singular values of {len(weights)} matrices")
-        with tqdm(weights.items(), "signal to noise", unit="matrix", disable=not sys.stderr.isatty()) as bar:
-            for name, weight in bar:
-                ratios[name] = signal_to_noise(weight.cpu() if weight.device.type == "mps" else weight)
+        ratios = _scan(weights)
 
         def write(there: Path) -> None:
             (there / _FILE).write_text(json.dumps(ratios, indent=1), encoding="utf-8")
 
         publish_folder(folder, write, lambda there: _read(there, weights) is not None)
+    else:
+        notice(f"spectrum: these very weights were scored before, {folder / _FILE} has the ratios")
     return tuple(
         Score(name, _kind(name), layer_of(name), (weight.shape[0], weight.shape[1]), ratios[name])
         for name, weight in weights.items()
     )
+
+
+def _scan(weights: dict[str, Tensor]) -> dict[str, float]:
+    """Each matrix's ratio, with a bar in a terminal, and a line now and then in a log."""
+    is_terminal, ratios = sys.stderr.isatty(), dict[str, float]()
+    started = said = time.monotonic()
+    if not is_terminal:
+        notice(f"spectrum: taking the singular values of {len(weights)} matrices")
+    with tqdm(weights.items(), "signal to noise", unit="matrix", disable=not is_terminal) as bar:
+        for done, (name, weight) in enumerate(bar, 1):
+            ratios[name] = signal_to_noise(weight.cpu() if weight.device.type == "mps" else weight)
+            now, left = time.monotonic(), len(weights) - done
+            if not is_terminal and left and now - said >= _LINE_EVERY:
+                rate, said = done / (now - started), now
+                notice(
+                    f"spectrum: {done} of {len(weights)} matrices, {rate:.2g} a second, {duration(left / rate)} left"
+                )
+    return ratios
 
 
 def _read(folder: Path, names: Iterable[str]) -> dict[str, float] | None:

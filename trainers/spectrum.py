@@ -80,12 +80,12 @@ class Selection:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be read ({error}): restore it, or start the run again") from None
 
-    def write(self, folder: Path) -> list[Path]:
-        """spectrum.json, and where there are scores spectrum.png, in `folder`."""
+    def write(self, folder: Path, plot: bool = True) -> list[Path]:
+        """spectrum.json, and where there are scores spectrum.png unless not to `plot`, in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / _FILE]
         paths[0].write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        if self.scores:
+        if self.scores and plot:
             paths.append(folder / "spectrum.png")
             _plot(self, paths[1])
         return paths

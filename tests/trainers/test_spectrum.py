@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,11 @@ def test_without_noise_it_counts_as_1_and_zeros_have_no_signal() -> None:
     even = torch.diag(torch.tensor([2.0] * 5))
     assert signal_to_noise(even) == pytest.approx(5 * 2.0 / 1 / 2.0)
     assert signal_to_noise(torch.zeros(4, 7)) == 0
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(40, 5, generator=generator), torch.randn(5, 90, generator=generator)
+    few = (left.double() @ right.double()).float()  # 35 of its 40 singular values are 0 but for rounding
+    singular = torch.linalg.svdvals(few.double())[:5]
+    assert signal_to_noise(few) == pytest.approx((singular.sum() / singular[0]).item(), rel=1e-6)
 
 
 def test_planted_signals_are_found(choose: Choose) -> None:
@@ -235,6 +241,19 @@ def test_scores_are_kept_by_the_weights_they_are_of(
     assert len(json.loads((kept[0] / "scores.json").read_text(encoding="utf-8"))) == 28
 
 
+def test_a_long_scan_says_how_far_it_is(
+    choose: Choose, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(snr, "_LINE_EVERY", 0.0)
+    choose(random_model())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "note: spectrum: taking the singular values of 28 matrices"
+    assert [line.split(",")[0] for line in lines[1:]] == [f"note: spectrum: {i} of 28 matrices" for i in range(1, 28)]
+    assert all(re.search(r", [\d.e+]+ a second, \d+:\d\d left$", line) for line in lines[1:])
+    choose(random_model())
+    assert "these very weights were scored before" in capsys.readouterr().err
+
+
 def test_weights_in_16_bits_are_scored_in_fp64(choose: Choose) -> None:
     model = random_model().bfloat16()
     scores = choose(model).scores
@@ -309,4 +328,5 @@ def test_the_table_and_the_files(choose: Choose, tmp_path: Path, capsys: pytest.
     with pytest.raises(UserError, match=r"elsewhere.spectrum\.json: cannot be read"):
         Selection.read(tmp_path / "elsewhere")
     assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in selection.write(tmp_path / "plain", plot=False)] == ["spectrum.json"]
     assert [path.name for path in choose(random_model(), layers=[1]).write(tmp_path / "list")] == ["spectrum.json"]
