@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..config import ModelConfig
+from .product import AdaptedProduct
 
 if TYPE_CHECKING:
     from ..hf.families import Origin
@@ -73,17 +74,20 @@ class Down(nn.Module):
         self._everyone = (1 << n_parts) - 1
         self._waiting = 0  # a bit for each part that has not asked yet for what was made of _x
         self._x: Tensor | None = None
+        self._whole = True  # whether x takes a gradient from what was made of it
         self._made: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, x: Tensor, part: int) -> tuple[Tensor, Tensor]:
-        """x (..., in) -> A drop(x) (..., r), drop(x) (..., in)"""
-        if self._made is None or self._x is not x or not self._waiting & 1 << part:
-            dropped = F.dropout(x, self.p) if self.training and self.p > 0 else x
-            self._x, self._made, self._waiting = (
-                x,
-                (F.linear(dropped, self.weight.to(x.dtype)), dropped),
-                self._everyone,
-            )
+    def forward(self, x: Tensor, part: int, whole: bool = True) -> tuple[Tensor, Tensor]:
+        """x (..., in) -> A drop(x) (..., r), drop(x) (..., in)
+
+        Not `whole`: where nothing is dropped, x takes no gradient here, for the caller will give it.
+        """
+        made_alike = self._x is x and self._whole == whole and self._waiting & 1 << part
+        if self._made is None or not made_alike:
+            drops = self.training and self.p > 0
+            dropped = F.dropout(x, self.p) if drops else x
+            low = F.linear(dropped if whole or drops else x.detach(), self.weight.to(x.dtype))
+            self._x, self._whole, self._made, self._waiting = x, whole, (low, dropped), self._everyone
         made, self._waiting = self._made, self._waiting & ~(1 << part)
         if not self._waiting:
             self._x = self._made = None
@@ -132,6 +136,9 @@ class LoRA(nn.Module):
         """
         if self.merged:
             return base(x)
+        dtype = self._product_dtype(x, linear)
+        if dtype is not None:
+            return self._in_one(x.to(dtype), linear)
         low, dropped = self.A(x, self.part)  # (..., r), (..., in)
         added = F.linear(low * self.scale, self.B.to(low.dtype))  # (..., out)
         output = base(x)
@@ -143,6 +150,30 @@ class LoRA(nn.Module):
             alone = alone - bias
         ratio = self.magnitude / self.row_norms(dense_weight(linear))  # (out,)
         return (output + (ratio - 1) * alone + ratio * added).to(output.dtype)
+
+    def _product_dtype(self, x: Tensor, linear: nn.Module) -> torch.dtype | None:
+        """The dtype to take both products in as one operation, for training; None where that does not do."""
+        if self.magnitude is not None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return None
+        is_autocast = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.get_autocast_dtype(x.device.type) if is_autocast else x.dtype
+        if is_quantised(linear):
+            return dtype if getattr(linear, "compute_dtype", False) in (None, dtype) else None
+        weight = cast(Tensor, linear.weight)
+        is_plain = isinstance(linear, nn.Linear) and not weight.requires_grad and weight.is_floating_point()
+        return dtype if is_plain and (is_autocast or weight.dtype == dtype) else None
+
+    def _in_one(self, x: Tensor, linear: nn.Module) -> Tensor:
+        """x (..., in) in the dtype of the products -> y (..., out), where both are one: see product.py"""
+        low, dropped = self.A(x, self.part, whole=False)  # (..., r), (..., in)
+        low = (low * self.scale).reshape(-1, self.rank)  # (N, r)
+        A = self.A.weight.detach() if dropped is x else None
+        bias = cast("Tensor | None", linear.bias)
+        weight = cast(Any, linear).dense if is_quantised(linear) else cast(Tensor, linear.weight).detach().to
+        with torch.autocast(x.device.type, enabled=False):
+            rows = x.reshape(-1, x.shape[-1])  # (N, in)
+            y = AdaptedProduct.apply(rows, low, self.B, bias, A, self.scale, weight)  # (N, out)
+        return cast(Tensor, y).view(*x.shape[:-1], n_outputs(linear))  # (..., out)
 
     @torch.no_grad()
     def row_norms(self, weight: Tensor) -> Tensor:

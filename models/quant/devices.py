@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 _LARGE = 2**22  # bytes from which the pages of new memory matter
+_STRIDE = 512  # bytes of which one is written: enough elements for torch to share them out among its threads
 
 
 def new_tensor(numel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -25,7 +26,12 @@ def new_tensor(numel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a kernel without them
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype)  # unmapped when the tensor is gone
+    tensor = torch.frombuffer(memory, dtype=dtype)  # unmapped when the tensor is gone
+    if torch.get_num_threads() > 1:
+        # The kernel clears a page when it is first written to. This has the threads each write to some of them; the
+        # arithmetic goes through memory chunk by chunk, so that one clears a page and the others wait for it.
+        tensor.view(torch.uint8)[::_STRIDE].zero_()
+    return tensor
 
 
 class Workspace:

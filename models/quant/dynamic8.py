@@ -42,10 +42,11 @@ def scale_blocks(values: Tensor, absmax: Tensor, block_size: int) -> None:
     """Multiply each block of `values` (n,), the last of which may be short, by its number in `absmax`; in place."""
     blocks, rest = divmod(values.numel(), block_size)
     whole = blocks * block_size
-    if blocks:
-        values[:whole].view(blocks, block_size).mul_(absmax[:blocks, None])
     if rest:
         values[whole:].mul_(absmax[blocks])
+        values, absmax = values[:whole], absmax[:blocks]
+    if blocks:
+        values.view(blocks, block_size).mul_(absmax[:, None])
 
 
 @cache

@@ -197,19 +197,20 @@ def _scale(values: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
 def _dequantize(quantized: Quantized4bit, out: Tensor) -> None:
     """Into out (n,). A byte is looked up whole, as the two fp32 numbers that it stands for, and scaled in the cache."""
     packed, absmax, block_size = quantized.packed, block_maxima(quantized), quantized.block_size
-    n, device = len(out), packed.device
+    device = packed.device
     table, step = pair_table(quantized.kind, device), _chunk_bytes(device)
     # index_select is the faster by far, but takes one thread; take() shares the work out.
     lookup, index_dtype = (torch.take, torch.int64) if _has_many_threads(device) else (_select, torch.int32)
     index = torch.empty(min(step, len(packed)), dtype=index_dtype, device=device)
     pairs = torch.empty(len(index), dtype=torch.int64, device=device)
-    for start in range(0, len(packed), step):
-        codes = packed[start : start + step]
-        m = len(codes)
-        lookup(table, index[:m].copy_(codes), out=pairs[:m])
-        values = pairs[:m].view(torch.float32)  # (2 m,)
-        scale_blocks(values, absmax[2 * start // block_size :], block_size)
-        out[2 * start : 2 * (start + m)].copy_(values[: n - 2 * start])
+    chunks = zip(packed.split(step), absmax.split(2 * step // block_size), out.split(2 * step), strict=True)
+    for codes, maxima, part in chunks:
+        if len(codes) < len(index):  # the last
+            index, pairs = index[: len(codes)], pairs[: len(codes)]
+        lookup(table, index.copy_(codes), out=pairs)
+        values = pairs.view(torch.float32)[: len(part)]  # of an odd number's last byte one value
+        scale_blocks(values, maxima, block_size)
+        part.copy_(values)
 
 
 def _select(table: Tensor, index: Tensor, *, out: Tensor) -> Tensor:

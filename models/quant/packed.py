@@ -124,14 +124,14 @@ class PackedLinear(nn.Module, ABC):
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x (..., in) and bias (out,), both of the dtype to compute in -> (..., out)"""
-        return cast(Tensor, _PackedProduct.apply(x, bias, self, *self.packed().values()))
+        return cast(Tensor, _PackedProduct.apply(x, bias, self))
 
-    def dense(self, packed: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
+    def dense(self, dtype: torch.dtype) -> Tensor:
         """W (out, in) for one product: with a workspace it is gone at the next one."""
-        out = None
-        if self.workspace is not None and packed[0].device.type == "cpu":
+        packed, out = self.packed(), None
+        if self.workspace is not None and packed["weight"].device.type == "cpu":
             out = self.workspace.take(self.out_features * self.in_features, dtype)
-        return self.unpack(dict(zip(self.stored(), packed, strict=True)), dtype, out)
+        return self.unpack(packed, dtype, out)
 
     # Saving, loading, moving.
 
@@ -168,21 +168,24 @@ class PackedLinear(nn.Module, ABC):
 
 
 class _PackedProduct(torch.autograd.Function):
-    """y = x W^T + b; grad_x = grad_y W, W being unpacked in either direction."""
+    """y = x W^T + b; grad_x = grad_y W, W being unpacked in either direction.
+
+    The packed weight does not go through save_for_backward: where activations are computed again in backward, that
+    ends as soon as all is there that was saved, and this product, for which nothing is, is not taken again.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bias: Tensor | None, layer: PackedLinear, *packed: Tensor) -> Tensor:
-        ctx.save_for_backward(*packed)
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, layer: PackedLinear) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.layer = layer
-        return F.linear(x, layer.dense(packed, x.dtype), bias)
+        return F.linear(x, layer.dense(x.dtype), bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (what the decorator makes of it)
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
-        (grad,), packed = grads, ctx.saved_tensors
+        (grad,) = grads
         with torch.autocast(grad.device.type, enabled=False):
-            grad_x = grad @ ctx.layer.dense(packed, grad.dtype) if ctx.needs_input_grad[0] else None
+            grad_x = grad @ ctx.layer.dense(grad.dtype) if ctx.needs_input_grad[0] else None
             grad_bias = grad.reshape(-1, grad.shape[-1]).sum(0) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_bias, None, *(None for _ in packed)
+        return grad_x, grad_bias, None
