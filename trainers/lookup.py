@@ -26,7 +26,7 @@ class LookupGradient:
         tokens.sparse = on_cpu and tokens.weight.requires_grad
         self._weight = tokens.weight if tokens.sparse and not model.is_tied else None
         self._kept: Tensor | None = None
-        self._touched: list[Tensor] = []
+        self._touched: Tensor | None = None  # (n,) ids, each once
 
     def clear(self, window: Sequence[Batch]) -> None:
         """After every gradient was set to None, before the backward passes of `window`: put the kept one back."""
@@ -34,7 +34,21 @@ class LookupGradient:
             return
         if self._kept is None:
             self._kept = torch.zeros_like(self._weight)
-        for ids in self._touched:
-            self._kept.index_fill_(0, ids, 0.0)
-        self._touched = [batch.input_ids.unique() for batch in window]
+        if self._touched is not None:
+            self._kept.index_fill_(0, self._touched, 0.0)
+        self._touched = torch.cat([batch.input_ids.flatten() for batch in window]).unique()
         self._weight.grad = self._kept
+
+    def rows(self) -> Tensor | None:
+        """The rows of the kept gradient that are not 0, a copy (n, E); None where none is kept."""
+        return None if self._kept is None or self._touched is None else self._kept[self._touched]
+
+    def put(self, rows: Tensor) -> None:
+        """Write them back."""
+        assert self._kept is not None
+        assert self._touched is not None
+        self._kept.index_copy_(0, self._touched, rows)
+
+    def is_kept(self, gradient: Tensor) -> bool:
+        """Whether this is the table's."""
+        return gradient is self._kept

@@ -109,11 +109,14 @@ class ClassLoss:
         return loss.detach()
 
     def logits(self, batch: Batch, hidden_states: HiddenStates) -> Tensor:
-        """-> (B, n). The mask tells the head where a row ends; a decoder padded on the right needs it nowhere else."""
+        """-> (B, n). The mask tells the head where a row ends, and attention only what it has to hide.
+
+        Without padding, and in a decoder padded on the right, that is nothing.
+        """
         head, mask, inputs = cast(ClassificationHead, self.model.head), batch.attention_mask, batch.inputs
         if mask is None and head.pad_id is not None:
             mask = batch.input_ids != head.pad_id
-        elif mask is not None and self.model.config.causal and bool(mask[:, 0].all()):
+        elif mask is not None and bool((mask[:, 0] if self.model.config.causal else mask).all()):
             del inputs["attention_mask"]
         with self.precision.autocast():
             return head(hidden_states(**inputs), mask)

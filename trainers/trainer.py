@@ -142,6 +142,8 @@ class Trainer:
             total += self._objective.backward(batch, hidden_states, scale)
         scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if (rows := self._lookup.rows()) is not None:
+            gradients = [rows, *(g for g in gradients if not self._lookup.is_kept(g))]
         norm = torch.nn.utils.get_total_norm(gradients)
         loss, norm = (total / max(1, targets)).item(), norm.item()
         if not math.isfinite(loss) or not math.isfinite(norm):
@@ -149,6 +151,8 @@ class Trainer:
             return loss, norm
         if s.grad_clip and norm > s.grad_clip:
             torch._foreach_mul_(gradients, s.grad_clip / (norm + 1e-6))  # pyright: ignore[reportPrivateImportUsage]
+            if rows is not None:
+                self._lookup.put(rows)
         scaler.step(self.optimizer)
         scaler.update()
         return loss, norm

@@ -139,7 +139,7 @@ def _open(dataset: Any, seed: int) -> Labelled:
             key = "config" if dataset.config is not None else "streaming"
             raise UserError(f"dataset.{key}: it is for Hugging Face datasets, and {path} is local: leave it out")
         return read_local(dataset)
-    if dataset.eval_path is not None or dataset.test_path is not None:
+    if dataset.eval_path is not None or getattr(dataset, "test_path", None) is not None:
         key = "eval_path" if dataset.eval_path is not None else "test_path"
         raise UserError(
             f"dataset.{key}: {dataset.name} has splits of its own; name the training file in dataset.train_path"

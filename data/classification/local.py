@@ -42,7 +42,7 @@ def read_local(dataset: Any, columns: Columns | None = None) -> Labelled:
     Raises:
         UserError: there is no such file, no labelled text in it, or a bad row.
     """
-    given = {TRAIN: dataset.train_path, VALIDATION: dataset.eval_path, TEST: dataset.test_path}
+    given = {TRAIN: dataset.train_path, VALIDATION: dataset.eval_path, TEST: getattr(dataset, "test_path", None)}
     paths = {split: Path(path).expanduser() for split, path in given.items() if path is not None}
     name = str(dataset.train_path or dataset.name)
     if TRAIN in paths:

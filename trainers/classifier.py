@@ -1,0 +1,133 @@
+"""A checkpoint as a classifier: a new head on its blocks, the names of the classes kept with it, the bag of words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..configs.schema import RunConfig
+from ..data.classification.load import ClassificationData
+from ..data.rows import Row
+from ..data.sampling import Batch
+from ..errors import UserError
+from ..evaluation.baseline import NAME, fit_baseline
+from ..models.hf.families import model_config
+from ..models.hf.loader import load_pretrained
+from ..models.model import Model, build_model
+from ..models.saved import load_saved
+from ..models.start import Start
+from .folder import RunFolder
+from .load import files_of
+
+
+def classifier(
+    start: Start,
+    label_names: Sequence[str],
+    *,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    random: bool = False,
+    pad_id: int | None = None,
+) -> Model:
+    """The model of a checkpoint with a head of as many classes as there are names, in fp32, to be trained.
+
+    A head in the checkpoint of that many classes is taken; any other gives way to a new one, drawn from a truncated
+    normal, the same for the same seed. With `random` only the shape is taken. `pad_id` is what rows are padded with: a
+    decoder's config.json has to name it for transformers to find where a row ends.
+
+    Raises:
+        UserError: the family has no classifier here, or a file is missing or damaged.
+    """
+    n, device = len(label_names), torch.device(device)
+    if start.own:
+        model = _of_run(start, n, device, seed)
+    elif random:
+        if start.hf is None:
+            raise UserError(f"{start.name}: its config.json is not known: leave model.init out")
+        config = model_config(start.hf, "classification", start.name)
+        model = build_model(config, "classification", n, device=device, seed=seed)
+    else:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            model = load_pretrained(files_of(start), "classification", dtype="fp32", device=device, num_labels=n)
+    name_labels(model, label_names, pad_id)
+    return model.train()
+
+
+def name_labels(model: Model, names: Sequence[str], pad_id: int | None = None) -> None:
+    """Put the names of the classes where save_pretrained and a run's checkpoint write them: id2label, label2id."""
+    if model.origin is None:
+        return
+    words: dict[str, Any] = {"id2label": {str(i): name for i, name in enumerate(names)}}
+    words["label2id"] = {name: i for i, name in enumerate(names)}
+    config = {key: value for key, value in model.origin.config.items() if key != "num_labels"}
+    if model.config.causal and pad_id is not None and config.get("pad_token_id") is None:
+        words["pad_token_id"] = pad_id
+    model.origin = replace(model.origin, config={**config, **words})
+
+
+def _of_run(start: Start, n: int, device: torch.device, seed: int) -> Model:
+    """The blocks of a run of ours; its head too where it tells as many classes apart."""
+    own = load_saved(Path(start.place), dtype=torch.float32, device=device)
+    if own.task == "classification" and own.head.get_submodule("out").get_parameter("weight").shape[0] == n:
+        return own
+    model = build_model(start.config, "classification", n, device=device, seed=seed)
+    model.embedder.load_state_dict(own.embedder.state_dict())
+    model.core.load_state_dict(own.core.state_dict())
+    model.origin = replace(own.origin, architecture=None, extras={}) if own.origin else None
+    return model
+
+
+def reading_of(run: RunConfig, data: ClassificationData) -> dict[str, Any]:
+    """What a run reads of labelled texts, in the fields of Reading: batches, lengths, how much there is."""
+    trainer, dataset = run.trainer, run.dataset
+    context = trainer.max_seq_length or run.model.context_window
+    size = run.evaluation.batch_size or trainer.batch_size
+    tokens = sum(len(row.ids) for row in data.train)
+    held = f"{len(data.heldout):,} held out ({data.heldout_is})" if data.heldout else "none held out"
+    return {
+        "train": data.batches(trainer.batch_size, context, run.general.seed),
+        "heldout": heldout_rows(data, data.heldout, size, context, run.evaluation.max_batches),
+        "name": dataset.train_path or dataset.name,
+        "summary": f"{len(data.train):,} rows of {data.num_labels} classes ({', '.join(data.label_names[:6])}"
+        f"{', ...' if data.num_labels > 6 else ''}), {tokens:,} tokens to train on; {held}",
+        "train_tokens": tokens,
+        "table": str(data.table),
+    }
+
+
+def heldout_rows(
+    data: ClassificationData, rows: list[Row], batch_size: int, max_length: int, max_batches: int | None = None
+) -> Callable[[], Iterator[Batch]]:
+    """A function that gives batches of the rows, the same each time: all, or as many, spread evenly over the rows."""
+    if not rows:
+        return lambda: iter(())
+    wanted = min(len(rows), (max_batches or len(rows)) * batch_size)
+    batches = data.evaluation([rows[i * len(rows) // wanted] for i in range(wanted)], batch_size, max_length)
+    return lambda: map(batches.batch, range(batches.batches_per_epoch))
+
+
+def measure_baseline(data: ClassificationData, folder: RunFolder, seed: int = 0) -> dict[str, float]:
+    """Fit the bag of words on the training texts, measure it on what is held out, keep it with the run.
+
+    -> its numbers, which are in baseline/metrics/bag-of-words-tfidf.json too, the model itself in
+    baseline/bag-of-words-tfidf.
+    """
+    labels = [[_class(row) for row in rows] for rows in (data.train, data.heldout)]
+    baseline = fit_baseline(data.train_texts, labels[0], data.heldout_texts, labels[1], data.label_names, seed=seed)
+    numbers = dict(baseline.numbers)
+    if data.test is not None and data.test_texts is not None:
+        tested = baseline.evaluate(data.test_texts, [_class(row) for row in data.test])
+        numbers |= {f"test_{name}": tested[name] for name in ("accuracy", "macro_f1", "loss")}
+    folder.write_json(folder.baseline / "metrics" / f"{NAME}.json", numbers)
+    baseline.save(folder.baseline / NAME)
+    return numbers
+
+
+def _class(row: Row) -> int:
+    assert isinstance(row.labels, int)
+    return row.labels
