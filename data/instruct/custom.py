@@ -34,12 +34,10 @@ def custom_reader(template: Any) -> Reader:
             )
         fields = [("user", prompt, "prompt"), ("assistant", completion, "completion")]
     elif isinstance(messages, str):
-        return _json_reader(_Field(messages, "dataset.template.messages"))
+        return _json_reader(_Field(messages, f"{_KEY}.messages"))
     else:
-        fields = [(message.role, message.content, f"messages, {n}") for n, message in enumerate(messages, 1)]
-    parts = [
-        (role_of(role, f"dataset.template.{at}"), _Field(text, f"dataset.template.{at}")) for role, text, at in fields
-    ]
+        fields = [_message(message, n) for n, message in enumerate(messages, 1)]
+    parts = [(role_of(role, f"{_KEY}.{at}"), _Field(text, f"{_KEY}.{at}")) for role, text, at in fields]
 
     def read(where: str, row: Mapping[str, Any]) -> Conversation:
         made = [{"role": role, "content": field.render(row, where)} for role, field in parts]
