@@ -11,7 +11,7 @@ from .docs import default_of
 from .schema_run import FIELDS, RunConfig
 from .unknown import hint
 
-Action = Literal["train", "validate", "plan", "list-models", "help", "help-all"]
+Action = Literal["train", "validate", "plan", "list-models", "export", "help", "help-all"]
 
 FLAGS = {
     "--validate": "check the configuration and exit",
@@ -24,6 +24,12 @@ FLAGS = {
 OPTIONS = {
     "--config": ("FILE", "the run to make"),
     "--resume": ("RUN|latest", "go on with a run's folder from its last checkpoint, as if it had never stopped"),
+    "--export": (
+        "RUN",
+        "write a run's best model, or a checkpoint's, as a Hugging Face directory, adapters merged",
+    ),
+    "--output": ("DIR", "where --export writes"),
+    "--dtype": ("WORD", "what --export rounds to: fp32, bf16, fp16; default: what the model is held in"),
 }
 SHORT_FORMS = ("model", "models", "dataset", "device", "init")  # keys without a section
 
@@ -33,6 +39,7 @@ Train a transformer as a YAML file says.
   python train.py --config FILE [--section.key VALUE | section.key=VALUE ...] [--validate | --plan]
   python train.py --model NAME --dataset NAME [--init random] [--section.key VALUE ...]
   python train.py --resume RUN_DIR|latest [--section.key VALUE ...]
+  python train.py --export RUN_DIR --output DIR [--dtype WORD]
 
   python train.py --config configs/quickstart.yaml
   python train.py --config configs/gpt2_small.yaml --trainer.max_iters 50 --trainer.optimizer.lr 3e-4
@@ -92,6 +99,7 @@ class Command:
     resume: str | None = None
     test_mode: bool = False
     overrides: list[str] = field(default_factory=list[str])
+    export: tuple[str, str, str | None] | None = None  # a run, where to, and in which dtype
 
 
 def parse(argv: list[str]) -> Command:
@@ -125,6 +133,10 @@ def parse(argv: list[str]) -> Command:
                     if "=" in words[0] and overrides[-1] != word:
                         break
                     overrides.append(words.pop(0))
+    if "--export" in values:
+        return Command("export", export=_export(values, flags, overrides))
+    if unused := [name for name in ("--output", "--dtype") if name in values]:
+        raise UserError(f"{unused[0]} is for --export RUN: leave it out.")
     action = _action(flags, anything=bool(values or overrides))
     return Command(action, values.get("--config"), values.get("--resume"), "--test-mode" in flags, overrides)
 
@@ -145,6 +157,15 @@ def _action(flags: set[str], anything: bool) -> Action:
     if chosen:
         return actions[chosen[0]]
     return "train" if anything else "help"
+
+
+def _export(values: dict[str, str], flags: set[str], overrides: list[str]) -> tuple[str, str, str | None]:
+    others = [name for name in (*values, *flags, *overrides) if name not in ("--export", "--output", "--dtype")]
+    if others:
+        raise UserError(f"--export writes a model and exits: leave {others[0]} out.")
+    if "--output" not in values:
+        raise UserError("--export needs --output DIR: the folder to write.")
+    return values["--export"], values["--output"], values.get("--dtype")
 
 
 def _meant(name: str) -> str:

@@ -44,6 +44,11 @@ def _run(command: Command) -> int:
 
         print(table(list_models()))
         return 0
+    if command.export is not None:
+        from .export import export_run
+
+        print(f"written: {export_run(*command.export)}")
+        return 0
     from ..configs.architecture import start_of
     from ..configs.resolve import load_config
 
@@ -77,6 +82,11 @@ def _look_at_data(run: RunConfig) -> None:
         from ..data.corpus import corpus_of
 
         corpus_of(run)
+        return
+    if dataset.format == "classification":
+        from ..data.classification.load import look_at
+
+        look_at(dataset)
         return
     from ..data.instruct.source import open_source
 

@@ -236,3 +236,71 @@ def test_a_checkpoint_that_is_packed_already_is_refused(
         "the weights are quantised (quantization_config), which cannot be read: take the checkpoint they"
         in capsys.readouterr().err
     )
+
+
+# --- out again
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+@pytest.mark.parametrize("method", [*METHODS, "full"])
+def test_an_exported_run_is_a_checkpoint_of_transformers(
+    start: Any, checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, method: str
+):
+    """Its logits are the run's own, up to what packing took away, which is said."""
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    source = checkpoint(name)
+    folder = start("out", f"model={source}", *METHODS.get(method, ()), "--trainer.optimizer.lr", "1e-2")
+    capsys.readouterr()
+    assert main(["--export", str(folder), "--output", str(tmp_path / "hf")]) == 0
+    said = capsys.readouterr().err
+    kind = AutoModelForMaskedLM if name == "bert" else AutoModelForCausalLM
+    theirs, info = kind.from_pretrained(tmp_path / "hf", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    model, tokenizer = load_run(folder)
+    ids = ids_of(model)
+    with torch.no_grad():
+        moved = (model(ids) - theirs.eval()(ids).logits).abs().max().item()
+        trained = (load_pretrained(source)(ids) - theirs(ids).logits).abs().max().item()
+    assert trained > 1e-2
+    if "4" in method or "8" in method or method == "qlora":
+        assert float(said.split()[-1]) > 1e-4
+        assert moved < 4 * float(said.split()[-1])
+    else:
+        assert moved < 1e-5
+    assert tokenizer.encode("5 and 6") == load_run(folder)[1].encode("5 and 6")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--export", "nowhere", "--output", "x"], "nowhere: no checkpoint in it"),
+        (["--export", "RUN"], "--export needs --output DIR"),
+        (["--export", "RUN", "--output", "."], "there is something already: name a new folder"),
+        (["--export", "RUN", "--output", "x", "--dtype", "bf"], "--dtype bf: must be one of fp32, bf16, fp16"),
+        (["--export", "RUN", "--output", "x", "trainer.max_iters=2"], "leave trainer.max_iters=2 out"),
+        (["--output", "x", "model=gpt2"], "--output is for --export RUN"),
+    ],
+)
+def test_a_wrong_export_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_conversations_are_learned_and_gone_on_with(start: Any, checkpoint: Checkpoint, tmp_path: Path):
+    """The template that rows were rendered by is saved with the run, so the same rows come again."""
+    turns = (("human", "Say {}."), ("gpt", "{}."))
+    rows = [{"conversations": [{"from": who, "value": said.format(i)} for who, said in turns]} for i in range(60)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    words = ["--dataset.format", "sharegpt", "--dataset.train_path", str(tmp_path / "rows.json"), *LORA]
+    words += ["trainer.max_seq_length=64", "dataset.documents=auto", "--trainer.optimizer.lr", "1e-2"]
+    folder = start("out", f"model={checkpoint('gpt2')}", "--dataset.on_overflow", "truncate", *words)
+    whole = load_file(step(folder, 4) / "model.safetensors")
+    shutil.rmtree(step(folder, 4))
+    for link in ("last", "best"):
+        (folder / "train" / "weights" / link).unlink()
+        os.symlink("step_00000002", folder / "train" / "weights" / link)
+    assert main(["--resume", str(folder)]) == 0
+    again = load_file(step(folder, 4) / "model.safetensors")
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
