@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ...errors import UserError, notice
@@ -82,9 +83,7 @@ def load_instructions(
 
     template = getattr(dataset, "template", None)
     raw = template is not None and getattr(template, "messages", None) is None
-    first = groups[0][0]
-    chat = choose_chat(dataset.preprocessing, tokenizer, "raw" if raw else dataset.format, first)
-    _one_beginning(chat, first)
+    chat = _choose(dataset.preprocessing, tokenizer, "raw" if raw else dataset.format, groups, on_bad_row)
     rows: list[list[Row]] = []
     counts: list[Counts] = []
     for what, side in zip(("training rows", "held-out rows"), sides, strict=True):
@@ -121,6 +120,20 @@ def _render(chat: Chat, groups: list[Group], on_bad_row: str, what: str) -> list
             bad.append(str(error))
     say_dropped(bad, sum(map(len, groups)), f"the {what}")
     return found
+
+
+def _choose(preprocessing: Any, tokenizer: Tokenizer, kind: str, groups: list[Group], on_bad_row: str) -> Chat:
+    """The template, tried on the first conversation; where bad ones are dropped, on the first that it takes."""
+    failure: UserError | None = None
+    for example in islice(conversations(groups), 20 if on_bad_row == "drop" else 1):
+        try:
+            chat = choose_chat(preprocessing, tokenizer, kind, example)
+            _one_beginning(chat, example)
+        except UserError as error:
+            failure = failure or error
+        else:
+            return chat
+    raise failure or UserError("there is no conversation")
 
 
 def _one_beginning(chat: Chat, example: Conversation) -> None:

@@ -261,3 +261,19 @@ def test_what_cannot_be_asked(load: Callable[..., Any]) -> None:
             data.prompt(messages)
     with pytest.raises(UserError, match="the tokenizer byte has no chat template: its model was not trained on conv"):
         Chat.of(type(data.chat.tokenizer)())
+
+
+def test_a_conversation_that_the_template_refuses(
+    chat_folder: Callable[[str], Path], load: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"conversations": SYSTEM + TURNS}, {"conversations": TURNS}]
+    tokenizer = load_tokenizer(chat_folder("gemma"))
+    with pytest.raises(UserError, match=r"rows.json, record 1: the chat template of .* fails: No system role"):
+        load(rows, tokenizer)
+    with pytest.raises(UserError, match=r"rows.json, record 2: the chat template of .* fails: No system role"):
+        load(rows[::-1], tokenizer)
+    assert len(load(rows, tokenizer, on_bad_row="drop").train) == 1
+    assert "note: 1 of 2 rows of the training rows were left out; the first: " in capsys.readouterr().err
+    tools = [{"conversations": TURNS, "tools": [{"name": "f"}]}]
+    with pytest.raises(UserError, match=r"record 1 has tools, and the chat template of .* knows of none"):
+        load(tools, tokenizer)
