@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..data.sampling import Batch
+from ..data.sampling import IGNORE, Batch
 from ..errors import UserError
 from ..models.dropout import without_dropout
 from ..models.model import Model
@@ -117,7 +117,7 @@ def classify(
     """Evaluate a classifier without touching weights, gradients or random states.
 
     Args:
-        batches: on the model's device, with labels (B,) from 0.
+        batches: on the model's device, with labels (B,) from 0; rows of class -100 count nowhere.
         stop: asked between batches; True abandons the evaluation.
         total, title: number of batches and name for a progress bar; without a title there is none.
 
@@ -137,8 +137,9 @@ def classify(
             with precision.autocast():
                 logits = model(**batch.inputs)  # (B, K)
             counted = Confusion.empty(logits.shape[-1]) if counted is None else counted
-            nats += F.cross_entropy(logits.float(), batch.labels, reduction="sum").item()
-            counted.add(batch.labels.cpu().numpy(), logits.argmax(-1).cpu().numpy())
+            nats += F.cross_entropy(logits.float(), batch.labels, ignore_index=IGNORE, reduction="sum").item()
+            real = batch.labels != IGNORE  # (B,)
+            counted.add(batch.labels[real].cpu().numpy(), logits.argmax(-1)[real].cpu().numpy())
     if counted is None:
         raise UserError("there are no rows to classify")
     numbers = {"loss": nats / max(1, counted.n), "accuracy": counted.accuracy, "macro_f1": counted.macro_f1}

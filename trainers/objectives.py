@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.sampling import Batch
+from ..evaluation.classification import Confusion
 from ..models.heads import ClassificationHead, before_cap
 from ..models.kernels import uses_kernels
 from ..models.model import Model
@@ -154,11 +156,5 @@ def scores(counts: Tensor | Sequence[Sequence[int]]) -> dict[str, float]:
     F1 is 2 TP / (2 TP + FP + FN), and 0 where a class is never predicted; its mean is over the classes that occur, as a
     label or as a prediction (scikit-learn's f1_score with average="macro").
     """
-    n = torch.as_tensor(counts, dtype=torch.float64)
-    right, true, predicted = n.diagonal(), n.sum(1), n.sum(0)
-    occurs = (true + predicted) > 0
-    f1 = 2 * right[occurs] / (true + predicted)[occurs]
-    return {
-        "accuracy": float(right.sum() / n.sum().clamp(min=1)),
-        "macro_f1": float(f1.mean()) if len(f1) else 0.0,
-    }
+    confusion = Confusion(np.asarray(counts, dtype=np.int64))
+    return {"accuracy": confusion.accuracy, "macro_f1": confusion.macro_f1}

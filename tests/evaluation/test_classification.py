@@ -103,6 +103,10 @@ def test_a_model_over_batches() -> None:
             right += int(logits.argmax()) == int(label)
     assert numbers["loss"] == pytest.approx(nats / 8, abs=1e-5)
     assert (numbers["accuracy"], numbers["rows"], confusion.n) == (right / 8, 8, 8)
+    filler = Batch(torch.zeros(2, 5, dtype=torch.int64), torch.full((2,), -100))
+    again = classify(model, [*batches(), filler], build_precision("no", torch.device("cpu")))
+    assert again is not None
+    assert again[0] | {"seconds": 0} == numbers | {"seconds": 0}
 
 
 def test_an_evaluation_can_be_abandoned_and_needs_a_classifier_and_rows() -> None:
