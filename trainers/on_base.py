@@ -14,6 +14,7 @@ from ..configs.architecture import task_of
 from ..configs.methods import has_adapters, kind_of_weights
 from ..configs.schema import RunConfig
 from ..configs.schema_fine_tuning import FineTuning
+from ..data.cache import cache_folder
 from ..errors import UserError, notice
 from ..models.base import Base, train_only
 from ..models.config import ModelConfig, Task
@@ -25,6 +26,7 @@ from ..models.saved import save_whole
 from ..models.start import Start
 from .folder import RunFolder
 from .load import files_of
+from .snr import matrices_of
 from .spectrum import Selection, choose_layers
 
 _DTYPES = {"no": "fp32", "bf16": "bf16", "fp16": "fp16"}  # frozen weights are held in what they are multiplied in
@@ -62,7 +64,7 @@ def build_on_base(run: RunConfig, start: Start, config: ModelConfig, device: tor
         add_lora(model, **lora, seed=run.general.seed)
         train_only(model, [name for name, p in model.named_parameters() if p.requires_grad])
     else:
-        chosen = _chosen_layers(run, base, folder)
+        chosen = _chosen_layers(run, base, device, folder)
         if base.packing is not None:
             skip = (*(base.packing.skip or DEFAULT_SKIP), *chosen.modules)
             base = replace(base, packing=replace(base.packing, skip=skip))
@@ -141,12 +143,16 @@ def _source(
     return start.place, files.name if files.parent.name == "snapshots" else None
 
 
-def _chosen_layers(run: RunConfig, base: Base, folder: RunFolder) -> Selection:
+def _chosen_layers(run: RunConfig, base: Base, device: torch.device, folder: RunFolder) -> Selection:
     """Spectrum's choice by the weights as they are stored; it is printed, and drawn in the run's analysis."""
     settings = cast(FineTuning, run.fine_tuning).spectrum
     model = load_pretrained(base.source, base.task, revision=base.revision, num_labels=base.num_labels)
-    chosen = choose_layers(model, settings.snr_threshold, settings.layers_to_finetune)
-    chosen.write(folder.analysis)
+    chosen = choose_layers(
+        model, settings.snr_threshold, settings.layers_to_finetune, cache_dir=cache_folder(run), device=device
+    )
+    if base.packing is not None and set(chosen.modules) == matrices_of(model).keys():
+        raise UserError("spectrum: every layer trains, so nothing is left to pack: choose fewer, or do not load in few bits")
+    chosen.write(folder.analysis, plot=run.output.plots)
     print(chosen.table(), file=sys.stderr)
     return chosen
 

@@ -85,8 +85,13 @@ def matrices_of(model: Model) -> dict[str, nn.Linear]:
     return found
 
 
-def scores_of(matrices: dict[str, nn.Linear], cache: Path) -> tuple[Score, ...]:
-    """Every matrix's score: from the cache if these very weights were scored before."""
+def scores_of(
+    matrices: dict[str, nn.Linear], cache: Path, device: torch.device | None = None
+) -> tuple[Score, ...]:
+    """Every matrix's score: from the cache if these very weights were scored before.
+
+    Each is taken on `device`, where that has fp64; None: where the matrix lies.
+    """
     weights = {name: module.weight.detach() for name, module in matrices.items()}
     for name, weight in weights.items():
         if weight.is_meta or not weight.is_floating_point() or not weight.isfinite().all():
@@ -94,7 +99,7 @@ def scores_of(matrices: dict[str, nn.Linear], cache: Path) -> tuple[Score, ...]:
     folder = cache / "spectrum" / short_hash(_FORMAT, [(name, _digest(weight)) for name, weight in weights.items()])
     ratios = _read(folder, weights)
     if ratios is None:
-        ratios = _scan(weights)
+        ratios = _scan(weights, device)
 
         def write(there: Path) -> None:
             (there / _FILE).write_text(json.dumps(ratios, indent=1), encoding="utf-8")
@@ -108,7 +113,7 @@ def scores_of(matrices: dict[str, nn.Linear], cache: Path) -> tuple[Score, ...]:
     )
 
 
-def _scan(weights: dict[str, Tensor]) -> dict[str, float]:
+def _scan(weights: dict[str, Tensor], device: torch.device | None) -> dict[str, float]:
     """Each matrix's ratio, with a bar in a terminal, and a line now and then in a log."""
     is_terminal, ratios = sys.stderr.isatty(), dict[str, float]()
     started = said = time.monotonic()
@@ -116,7 +121,8 @@ def _scan(weights: dict[str, Tensor]) -> dict[str, float]:
         notice(f"spectrum: taking the singular values of {len(weights)} matrices")
     with tqdm(weights.items(), "signal to noise", unit="matrix", disable=not is_terminal) as bar:
         for done, (name, weight) in enumerate(bar, 1):
-            ratios[name] = signal_to_noise(weight.cpu() if weight.device.type == "mps" else weight)
+            there = device or weight.device
+            ratios[name] = signal_to_noise(weight.to("cpu" if there.type == "mps" else there))
             now, left = time.monotonic(), len(weights) - done
             if not is_terminal and left and now - said >= _LINE_EVERY:
                 rate, said = done / (now - started), now

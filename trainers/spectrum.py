@@ -97,6 +97,7 @@ def choose_layers(
     layers: Literal["auto"] | Sequence[int] = "auto",
     also: Collection[str] = (),
     cache_dir: Path | None = None,
+    device: torch.device | None = None,
 ) -> Selection:
     """The matrices to train, by their signal or those of the given layers; the model is not changed.
 
@@ -106,6 +107,7 @@ def choose_layers(
         layers: "auto", or the indices of blocks, which then train whole and nothing is ranked.
         also: beginnings of the names of other parameters to train: "head.", "embedder.", "core.norm.".
         cache_dir: where scores are kept by the weights they are of; None: the folder of the cache.
+        device: where each matrix is moved to be scored; None: it is scored where it lies.
 
     Raises:
         UserError: there is nothing to rank, or nothing stands out of the noise, or nothing remains to train; a weight
@@ -114,7 +116,7 @@ def choose_layers(
     scores: tuple[Score, ...] = ()
     matrices = matrices_of(model)
     if layers == "auto":
-        scores = scores_of(matrices, cache_dir or cache_folder())
+        scores = scores_of(matrices, cache_dir or cache_folder(), device)
         modules = _choose(scores, snr_threshold)
         wanted = {id(p) for name in modules for p in model.get_submodule(name).parameters()}
     else:

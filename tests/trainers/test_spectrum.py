@@ -254,6 +254,16 @@ def test_a_long_scan_says_how_far_it_is(
     assert "these very weights were scored before" in capsys.readouterr().err
 
 
+def test_they_may_be_scored_on_another_device(choose: Choose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each matrix is moved there alone; where there is no fp64, to the CPU."""
+    where: list[str] = []
+    monkeypatch.setattr(snr, "signal_to_noise", lambda weight: where.append(weight.device.type) or 1.0)
+    for device, expected in (("meta", "meta"), ("mps", "cpu"), (None, "cpu")):
+        choose(random_model(), device=torch.device(device) if device else None, cache_dir=tmp_path / f"{device}")
+        assert where == [expected] * 28
+        where.clear()
+
+
 def test_weights_in_16_bits_are_scored_in_fp64(choose: Choose) -> None:
     model = random_model().bfloat16()
     scores = choose(model).scores
