@@ -4,28 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from ..evaluation.tasks.table import TASK_NAMES
 from .fields import Flag, Natural, Positive, Section, Text, key, spelled
-
-MCQ_BENCHMARKS = (
-    "winogrande",
-    "hellaswag",
-    "arc_easy",
-    "mmlu",
-    "blimp",
-    "truthful_qa",
-    "piqa",
-    "race_middle",
-    "race_high",
-    "boolq",
-    "openbook_qa_closed",
-    "openbook_qa_open",
-    "copa",
-    "commonsense_qa",
-    "stlm_eval_arc_easy",
-    "stlm_eval_hellaswag",
-    "stlm_eval_truthful_qa",
-    "stlm_eval_winogrande",
-)
 
 
 class Evaluation(Section):
@@ -48,7 +28,7 @@ class Evaluation(Section):
         "measure text modelling without regard to the tokenizer: how a causal model goes on with held-out text, byte "
         "by byte",
     )
-    mcq_benchmarks: list[Text] = key(None, "multiple-choice benchmarks: " + ", ".join(MCQ_BENCHMARKS), factory=list)
+    mcq_benchmarks: list[Text] = key(None, "multiple-choice benchmarks: " + ", ".join(TASK_NAMES), factory=list)
     benchmarks: list[Text] = key(
         None,
         "suites: `lm-evaluation-harness`, `domain-specific-eval`, `human-eval`, or a benchmark's name",

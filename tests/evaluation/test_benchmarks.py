@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from groundup.configs.schema_evaluation import MCQ_BENCHMARKS, Evaluation
+from groundup.configs.schema_evaluation import Evaluation
 from groundup.errors import UserError
 from groundup.evaluation.benchmarks import benchmark_tasks, files_of, tasks_of, wrong_benchmarks
 from groundup.evaluation.registry import task_function
+from groundup.evaluation.tasks import TASK_NAMES, TASKS
 
 
 @pytest.mark.parametrize("name", ["human-eval", "human_eval", "humaneval", "HumanEval", "Human-Eval"])
@@ -33,9 +34,9 @@ def test_the_harness_stands_for_its_tasks() -> None:
 
 
 def test_every_documented_name_is_a_task() -> None:
-    evaluation = Evaluation(mcq_benchmarks=list(MCQ_BENCHMARKS))
+    evaluation = Evaluation(mcq_benchmarks=list(TASK_NAMES))
     tasks = tasks_of(evaluation)
-    assert len(tasks) >= len(MCQ_BENCHMARKS)
+    assert tasks == list(TASKS)
     for task in [*tasks, "human-eval", "domain-specific-eval", "text_modeling"]:
         assert callable(task_function(task))
 
