@@ -241,6 +241,7 @@ def batches(shape: Shape, device: torch.device) -> Any:
 
 def peak_tensors(step: Step) -> int:
     """The most bytes that tensors on the CPU hold at once during a step, those that were there before included."""
+    import torch
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_iter
@@ -254,6 +255,9 @@ def peak_tensors(step: Step) -> int:
 
     def count(tensor: Tensor) -> None:
         nonlocal total, peak
+        if tensor.layout != torch.strided:  # the sparse gradient of an embedding
+            count(tensor._indices())
+            return count(tensor._values())
         storage = tensor.untyped_storage()
         if id(storage) not in alive:
             alive[id(storage)] = storage.nbytes()
