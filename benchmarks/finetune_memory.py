@@ -257,7 +257,8 @@ def peak_tensors(step: Step) -> int:
         nonlocal total, peak
         if tensor.layout != torch.strided:  # the sparse gradient of an embedding
             count(tensor._indices())
-            return count(tensor._values())
+            count(tensor._values())
+            return
         storage = tensor.untyped_storage()
         if id(storage) not in alive:
             alive[id(storage)] = storage.nbytes()
