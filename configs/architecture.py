@@ -30,6 +30,8 @@ def start_of(run: RunConfig, resume: Path | None = None) -> Start | None:
 
 def task_of(run: RunConfig, start: Start | None) -> Task:
     """The head that is trained: a described one predicts tokens from where they stand, whatever the loss."""
+    if start is not None and run.dataset.format == "classification" and run.model.core_model_type != "hf_core":
+        return "classification"
     described = start is None or (run.model.core_model_type == "hf_core" and not start.resumed)
     return "causal_lm" if start is None or described else start.task
 

@@ -175,6 +175,9 @@ def _objective(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     """The loss, and the attention that it needs."""
     trainer = run.trainer
     causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
+    if run.dataset.format == "classification":
+        _classes(run, start, refuse)
+        return
     if not causal and trainer.loss_fn == "cross_entropy":
         sees = "every position sees the token it should predict"
         if start is not None:
@@ -215,6 +218,18 @@ def _flash(run: RunConfig, config: ModelConfig, refuse: Refuse) -> None:
         refuse("model.use_flash_attention", f"{why}: use `auto`")
 
 
+def _classes(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
+    """What a classifier needs: a checkpoint to put a head on, and its own loss."""
+    if start is None or run.model.core_model_type == "hf_core":
+        refuse("dataset.format", "a classifier is a checkpoint with a new head: name one in model.base_model")
+    if run.trainer.loss_fn != "cross_entropy":
+        refuse("trainer.loss_fn", "classes are learned by cross_entropy: leave it out")
+    if run.fine_tuning is not None and run.fine_tuning.method not in (None, "full"):
+        refuse("fine_tuning.method", "of a classifier all weights are trained: use full")
+    if run.trainer.datasampling != "standard":
+        refuse("trainer.datasampling", "labelled texts are read in batches of similar length: leave it out")
+
+
 def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     model, trainer, optimizer = run.model, run.trainer, run.trainer.optimizer
     batch, steps = trainer.batch_size, trainer.gradient_accumulation_steps
@@ -248,10 +263,15 @@ def _data(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     dataset, evaluation = run.dataset, run.evaluation
     if evaluation.do_eval and evaluation.strategy != "no" and not (dataset.val_fraction or dataset.eval_path):
         refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
-    if dataset.format is None:
+    if dataset.format in (None, "classification"):
         for name in ("template", "lang", "preprocessing"):
             if getattr(dataset, name) is not None:
                 refuse(f"dataset.{name}", "this is for instruction data: give dataset.format, or leave it out")
+    if dataset.format != "classification":
+        for name in ("test_path", "label_column", "text_pair_column", "random_crop"):
+            if getattr(dataset, name) is not None:
+                refuse(f"dataset.{name}", "this is for labelled texts: set dataset.format to classification")
+    if dataset.format in (None, "classification"):
         return
     causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
     if not causal:

@@ -6,6 +6,7 @@ task; LoRA, QLoRA and Spectrum take the fine-tuning document's.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from .fields import fold
@@ -78,9 +79,19 @@ def task_of(layer: Layer) -> str:
         return "language-modeling"
     if str(layer.values.get(("fine_tuning", "lora", "task_type"))).upper() == "SEQ_CLS":
         return "classification"
-    return (
-        "classification" if is_classification(str(layer.values.get(("dataset", "name"), ""))) else "language-modeling"
-    )
+    return "classification" if _is_labelled(layer) else "language-modeling"
+
+
+def _is_labelled(layer: Layer) -> bool:
+    """Whether the data is texts with a class, unless a loss is named: then it is text."""
+    from ..data.classification import is_labelled
+
+    given = {path[1]: value for path, value in layer.values.items() if path[0] == "dataset" and len(path) == 2}
+    if given.get("format") is not None or layer.values.get(("trainer", "loss_fn")) is not None:
+        return fold(str(given.get("format"))) == "classification"
+    keys = ("name", "format", "train_path", "text_column", "label_column", "text_pair_column", "random_crop")
+    values = {key: str(given[key]) if given.get(key) is not None else None for key in keys}
+    return is_labelled(SimpleNamespace(**values | {"name": values["name"] or "stdlib"}))
 
 
 def default_batch(parameters: int, device: str) -> int:

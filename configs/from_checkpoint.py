@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from ..data.classification import is_labelled
 from ..errors import nearest, notice
 from ..models.flops import count_parameters
 from ..models.start import Start
@@ -25,19 +26,24 @@ def complete_from(run: RunConfig, start: Start) -> RunConfig:
     """Fill in what follows from the checkpoint: batch, context, loss; under hf_core what fits its core."""
     if run.model.core_model_type == "hf_core":
         return _complete_core(run, start)
-    trainer, output = run.trainer, run.output
+    trainer, output, dataset = run.trainer, run.output, run.dataset
     changes: dict[str, Any] = {}
+    said = dataset.format is not None or cast("str | None", trainer.loss_fn) is not None
+    if not said and is_labelled(dataset):
+        dataset = dataset.model_copy(update={"format": "classification"})
     if cast("int | None", trainer.batch_size) is None:
         changes["batch_size"] = recommended_batch(start, run.general.device)
     batch = changes.get("batch_size", trainer.batch_size)
     if cast("int | None", trainer.gradient_accumulation_steps) is None and trainer.effective_batch_size is None:
         changes["gradient_accumulation_steps"] = max(1, EFFECTIVE_BATCH // batch)
     if cast("str | None", trainer.loss_fn) is None:
-        changes["loss_fn"] = "cross_entropy" if start.config.causal else "masked_lm"
+        of_next = start.config.causal or dataset.format == "classification"
+        changes["loss_fn"] = "cross_entropy" if of_next else "masked_lm"
     changes["max_seq_length"] = _context(trainer.max_seq_length, start)
     if output.run_name is None:
         output = output.model_copy(update={"run_name": start.name})
-    return run.model_copy(update={"trainer": trainer.model_copy(update=changes), "output": output})
+    trainer = trainer.model_copy(update=changes)
+    return run.model_copy(update={"trainer": trainer, "output": output, "dataset": dataset})
 
 
 def recommended_batch(start: Start, device: str) -> int:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .defaults import is_classification
 from .layers import Layer
 from .schema_run import RunConfig
 
@@ -70,10 +69,6 @@ def refusals(run: RunConfig, layer: Layer, planning: bool = False) -> list[str]:
             continue
         where = layer.where(tuple(row.path.split(".")))
         found.append(f"{where}: {row.what}{'' if row in NEVER else ' is not available yet'}: {row.remedy}.")
-    if run.model.base_model and run.model.core_model_type != "hf_core" and is_classification(run.dataset.name):
-        found.append(
-            f"{layer.where(('dataset', 'name'))}: training a classifier is not available yet: name a text corpus."
-        )
     if not planning and int(os.environ.get("WORLD_SIZE", "1") or 1) > 1:
         found.append(
             "WORLD_SIZE: training in several processes is not available yet: start one process, without torchrun."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .fields import WORD, Flag, Positive, Section, Share, Text, key, spelled
+from .fields import WORD, Flag, Fraction, Positive, Section, Share, Text, key, spelled
 
 
 class Preprocessing(Section):
@@ -62,11 +62,29 @@ class Dataset(Section):
     max_documents: Positive | None = key(None, "read no more documents than this")
     num_proc: Positive | None = key(None, "processes that prepare a Hugging Face dataset; default: one")
 
-    format: Annotated[Literal["alpaca", "sharegpt", "oasst", "custom"], spelled(share_gpt="sharegpt")] | None = key(
-        None, "format of an instruction data set"
+    format: (
+        Annotated[
+            Literal["alpaca", "sharegpt", "oasst", "custom", "classification"],
+            spelled(share_gpt="sharegpt"),
+        ]
+        | None
+    ) = key(
+        None,
+        "format of an instruction data set, or `classification` for texts with a class, which a checkpoint's run finds "
+        "out by itself: by the data set's name, a column or folders of labels",
     )
-    train_path: Text | None = key(None, "file of an instruction data set to train on")
-    eval_path: Text | None = key(None, "file of an instruction data set to evaluate on")
+    train_path: Text | None = key(None, "file of instructions or labelled texts to train on")
+    eval_path: Text | None = key(None, "file of instructions or labelled texts to evaluate on")
+    test_path: Text | None = key(None, "file of labelled texts kept for the end")
+    label_column: Text | None = key(
+        None, "column of the class; default: `label`, `sentiment`, `stars` and the like; without a header its number"
+    )
+    text_pair_column: Text | None = key(None, "column of a second text, read after the first")
+    random_crop: Fraction | None = key(
+        None,
+        "each epoch shows a random stretch of every labelled text, of at least this share of it; of longer ones than "
+        "trainer.max_seq_length one that fits",
+    )
     template: Template | None = key(None, "how a row of the format `custom` is read")
     lang: Text | None = key(None, "the language of the trees to take of an oasst data set; default: all")
     on_overflow: Annotated[Literal["error", "truncate", "drop"], WORD] = key(

@@ -6,7 +6,9 @@ stream.py     a choice of its documents, read as one stream
 sampling.py   batch i of epoch e, a pure function of (seed, e, i, rank)
 rows.py       the same of rows of different lengths: padded, grouped by length or packed
 masking.py    masked tokens as targets, for causal and for bidirectional models
+lengths.py    how long rows are and what is cut, as a table
 text.py       all of it for a run: `load_text_data`
+classification/   texts with a class as rows: `load_classification`
 """
 
 from __future__ import annotations

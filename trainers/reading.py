@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..configs.schema import RunConfig
+from ..data.classification import ClassificationData, load_classification
 from ..data.instruct.load import load_instructions
 from ..data.masking import mask_inputs, mask_tokens
 from ..data.rows import Batches, Row, RowSampler
@@ -40,6 +41,7 @@ class Reading:
     prompt: tuple[int, ...] = ()  # what a sample begins with; none: no sample is written
     stop_ids: tuple[int, ...] = ()  # where it ends
     texts: Callable[[], Iterable[str]] | None = None  # the held-out documents
+    classes: ClassificationData | None = None  # texts with a class
 
     def writer(self, run: RunConfig, model: Model, tokenizer: Tokenizer) -> Callable[[], str | None]:
         """A function that lets the model write."""
@@ -62,6 +64,8 @@ class Reading:
 
 def read_data(run: RunConfig, tokenizer: Tokenizer, start: Start | None) -> Reading:
     """What the run's `dataset` section names. Raises UserError for every kind of bad input."""
+    if run.dataset.format == "classification":
+        return _labelled(run, tokenizer)
     if run.dataset.format is not None:
         return _instructions(run, tokenizer, start)
     return _text(run, tokenizer)
@@ -131,6 +135,16 @@ def _beginning(run: RunConfig, tokenizer: Tokenizer, data: TextData) -> tuple[in
         return (*begin, *tokenizer.encode(prompt)) or (tokenizer.eos_id or 0,)
     source = data.val or data.train
     return tuple(source.read(0, min(16, source.n_tokens)).tolist())
+
+
+# --- labelled texts ----------------------------------------------------------------------------------------------
+
+
+def _labelled(run: RunConfig, tokenizer: Tokenizer) -> Reading:
+    from .classifier import reading_of
+
+    data = load_classification(run.dataset, tokenizer, max_length=context_of(run), seed=run.general.seed)
+    return Reading(**reading_of(run, data), classes=data)
 
 
 # --- conversations -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import torch
 from ..configs.methods import kind_of_weights
 from ..configs.schema import RunConfig
 from ..errors import notice
+from ..evaluation.baseline import NAME as BAG_OF_WORDS
 from ..models.flash import flash_use
 from .folder import RunFolder, write_text
 from .metrics import read_jsonl
@@ -100,5 +101,10 @@ def write_results(
         if last.is_file() and (measured := json.loads(last.read_text(encoding="utf-8")))["step"] == p.step:
             results["tasks"] = measured["tasks"]
             folder.write_json(tested / "metrics" / "tasks.json", measured["tasks"])
+    words = folder.baseline / "metrics" / f"{BAG_OF_WORDS}.json"
+    if reading.classes is not None:
+        results["labels"] = list(reading.classes.label_names)
+        if words.is_file():
+            results["baseline"] = {BAG_OF_WORDS: json.loads(words.read_text(encoding="utf-8"))}
     folder.write_json(folder.results, results)
     return results

@@ -12,7 +12,9 @@ import torch
 from ..configs.architecture import architecture, start_of
 from ..configs.methods import method_of
 from ..configs.schema import RunConfig
+from ..data.classification import ClassificationData
 from ..errors import UserError
+from ..evaluation.baseline import NAME as BAG_OF_WORDS
 from ..evaluation.benchmarks import tasks_of
 from ..evaluation.during import run_tasks
 from ..models.flash import flash_use, use_flash_attention
@@ -23,10 +25,12 @@ from ..models.start import Start
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
 from .checkpoint import latest_checkpoint, remove_partial
+from .classifier import classifier, measure_baseline
 from .folder import RunFolder, new_run_folder, write_text
 from .initial import initial_model, initial_tokenizer
 from .losses import chunk_tokens
 from .metrics import Trackers
+from .objectives import ClassLoss
 from .on_base import adapter_writer, build_on_base
 from .optimizers import build_optimizer, parameter_groups
 from .precision import DTYPES, Precision, build_precision
@@ -69,8 +73,17 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
     if run.model.use_flash_attention is True:
         print(flash_use(trainer.model), file=sys.stderr)
     if "heldout" in results:
-        print(f"held-out loss {results['heldout']['loss']:.4f}", file=sys.stderr)
+        print(f"held-out loss {results['heldout']['loss']:.4f}{_accuracy(results)}", file=sys.stderr)
     return 0
+
+
+def _accuracy(results: dict[str, Any]) -> str:
+    """Of a classifier: its accuracy beside that of the words alone."""
+    if "accuracy" not in results["heldout"]:
+        return ""
+    words = results.get("baseline", {}).get(BAG_OF_WORDS, {})
+    beside = f", the bag of words {words['accuracy']:.4f}" if "accuracy" in words else ""
+    return f", accuracy {results['heldout']['accuracy']:.4f}{beside}"
 
 
 # --- building ----------------------------------------------------------------------------------------------------
@@ -80,7 +93,7 @@ def _build(run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: 
     start = start_of(run, folder.root if checkpoint else None)
     tokenizer = initial_tokenizer(run, start) if checkpoint is None else load_tokenizer(folder.tokenizer)
     reading = read_data(run, tokenizer, start)
-    model, rest = _model(run, start, tokenizer, device, folder, checkpoint)
+    model, rest = _model(run, start, tokenizer, device, folder, checkpoint, reading.classes)
     config = model.config
     model.gradient_checkpointing = run.trainer.gradient_checkpointing
     use_kernels(model, run.model.use_liger_kernels)
@@ -112,6 +125,7 @@ def _build(run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: 
         mask=reading.mask,
         sample=reading.writer(run, model, tokenizer),
         tasks=_tasks(run, model, tokenizer, reading, precision),
+        objective=ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None,
         describe={
             "task": model.task,
             "config": run.to_dict(),
@@ -137,6 +151,7 @@ def _model(
     device: torch.device,
     folder: RunFolder,
     checkpoint: Path | None,
+    classes: ClassificationData | None,
 ) -> tuple[Model, dict[str, Any]]:
     """The model before its next step, and what state.json says of where it came from.
 
@@ -144,7 +159,7 @@ def _model(
     """
     if checkpoint is not None:
         state = read_state(checkpoint)
-        rest = {key: state[key] for key in ("origin", "base", "lora") if key in state}
+        rest = {key: state[key] for key in ("origin", "base", "lora", "num_labels", "label_names") if key in state}
         model = empty_model(checkpoint, state, device, architecture(run, tokenizer.vocab_size, start))
         if run.model.freeze_core:
             model.core.requires_grad_(False)
@@ -152,6 +167,13 @@ def _model(
     if start is not None and method_of(run) != "full":
         on_base = build_on_base(run, start, architecture(run, tokenizer.vocab_size, start), device, folder)
         return on_base.model, on_base.state
+    if start is not None and classes is not None:
+        names, seed, random = classes.label_names, run.general.seed, run.model.init == "random"
+        model = classifier(start, names, device=device, seed=seed, random=random, pad_id=classes.pad_id)
+        if run.evaluation.do_eval and classes.heldout:
+            measure_baseline(classes, folder, seed)
+        labels = {"num_labels": len(names), "label_names": list(names)}
+        return model, {"origin": keep_origin(model, folder.origin), **labels}
     model = initial_model(run, start, tokenizer, device)
     return model, {"origin": keep_origin(model, folder.origin)}
 

@@ -119,6 +119,13 @@ def load_classification(dataset: Any, tokenizer: Tokenizer, *, max_length: int, 
     )
 
 
+def look_at(dataset: Any) -> None:
+    """Read and check what is on this machine, without a tokenizer; a data set of the hub is not asked for."""
+    path = Path(dataset.train_path or dataset.name).expanduser()
+    if dataset.train_path is not None or path.exists() or dataset.name == DOCSTRINGS:
+        number_labels(_open(dataset, 0))
+
+
 def is_labelled(dataset: Any) -> bool:
     """Whether a `dataset` section is about classes: by the name of the data, its label column, or what its files hold.
 

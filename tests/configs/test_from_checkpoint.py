@@ -198,11 +198,6 @@ def test_a_run_that_goes_on_asks_for_nothing_it_started_from(tmp_path: Path, che
             ["trainer.loss_chunk_tokens", "0 takes all logits at once, which use_liger_kernels avoids: leave it out"],
         ),
         (["model=gpt2", "--model.load_in_4bit", "true"], ["model.load_in_4bit", "packed weights cannot be trained"]),
-        (
-            ["model=gpt2", "dataset=imdb"],
-            ["dataset.name (", "training a classifier is not available yet: name a text corpus"],
-        ),
-        (["model=roberta-base", "dataset=stanfordnlp/sst2"], ["training a classifier is not available yet"]),
         (["model=gpt2", "model.freeze_core=true"], ["brings its own architecture", "model.freeze_core"]),
     ],
 )
