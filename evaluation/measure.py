@@ -138,7 +138,8 @@ def _places(names: Sequence[str], data: Path | None, said: str) -> dict[str, str
     """Where the data of each task lie."""
     if data is None:
         return dict.fromkeys(names)
-    if len(names) == 1 or set(names) <= set(TEXT_KINDS):
+    alike = set(names) <= set(TEXT_KINDS) or len({_format(name) for name in names}) == 1
+    if len(names) == 1 or (alike and not any(_found(name, data) for name in names)):
         return dict.fromkeys(names, said)
     if not data.is_dir():
         raise UserError(
@@ -148,21 +149,32 @@ def _places(names: Sequence[str], data: Path | None, said: str) -> dict[str, str
     return {name: _place(name, data) for name in names}
 
 
+def _format(name: str) -> str:
+    """Tasks of one format may be read from one file: truthful_qa_mc1 and truthful_qa_mc2."""
+    from .tasks import find_task
+
+    return name if name in KINDS or name.startswith(HARNESS) else find_task(name).format
+
+
 def _place(name: str, folder: Path) -> Path:
-    """What in the folder is named like the task, its format or its name in lm-evaluation-harness."""
     if name.startswith(HARNESS):
         raise UserError(f"--data: {name} takes its rows from where the harness says: ask for it without --data")
-    there = {_plain(path.stem): path for path in sorted(folder.iterdir())}
+    found = _found(name, folder)
+    if found is None:
+        raise UserError(f"--data {folder} holds nothing for the task {name}: name a file or folder in it '{name}'")
+    return found
+
+
+def _found(name: str, folder: Path) -> Path | None:
+    """What in the folder is named like the task, its format or its name in lm-evaluation-harness."""
+    there = {_plain(path.stem): path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
     called = [name]
-    if name not in KINDS:
+    if name not in KINDS and not name.startswith(HARNESS):
         from .tasks import find_task
 
         task = find_task(name)
         called += [task.harness, task.format, name.partition("_")[0]]
-    for word in called:
-        if word and _plain(word) in there:
-            return there[_plain(word)]
-    raise UserError(f"--data {folder} holds nothing for the task {name}: name a file or folder in it '{called[0]}'")
+    return next((there[_plain(word)] for word in called if word and _plain(word) in there), None)
 
 
 def _plain(name: str) -> str:
