@@ -11,19 +11,21 @@ from typing import Any, cast
 import torch
 
 from ..configs.architecture import task_of
-from ..configs.methods import has_adapters, kind_of_weights
+from ..configs.methods import kind_of_weights, lora_settings
 from ..configs.schema import RunConfig
 from ..configs.schema_fine_tuning import FineTuning
 from ..data.cache import cache_folder
+from ..data.classification.load import ClassificationData
 from ..errors import UserError, notice
 from ..models.base import Base, train_only
 from ..models.config import ModelConfig, Task
-from ..models.hf.loader import WithoutInit, heads_in, load_pretrained
+from ..models.hf.loader import heads_in, load_pretrained, on_paper
 from ..models.lora import add_lora, save_adapter
 from ..models.model import Model, build_model
 from ..models.quant.replace import DEFAULT_SKIP, Packing
 from ..models.saved import save_whole
 from ..models.start import Start
+from .classifier import name_labels
 from .folder import RunFolder
 from .load import files_of
 from .snr import matrices_of
@@ -48,8 +50,17 @@ class OnBase:
         return {"base": self.base.to_dict(), "lora": self.lora}
 
 
-def build_on_base(run: RunConfig, start: Start, config: ModelConfig, device: torch.device, folder: RunFolder) -> OnBase:
+def build_on_base(
+    run: RunConfig,
+    start: Start,
+    config: ModelConfig,
+    device: torch.device,
+    folder: RunFolder,
+    classes: ClassificationData | None = None,
+) -> OnBase:
     """The model before the first step: the base loaded in the bits asked for, adapters added or layers chosen.
+
+    With `classes` it has a head for them, which trains whatever else does.
 
     Raises:
         UserError: adapters that do not fit the model (before anything is loaded), or weights that cannot be read.
@@ -57,8 +68,9 @@ def build_on_base(run: RunConfig, start: Start, config: ModelConfig, device: tor
     task, lora = task_of(run, start), lora_settings(run)
     if lora is not None:
         check_adapters(config, task, lora)
-    source, revision = _source(run, start, config, task, device, folder)
-    base = Base(source, task, _DTYPES[run.trainer.mixed_precision], revision=revision, packing=packing_of(run))
+    n = None if classes is None else classes.num_labels
+    source, revision = _source(run, start, config, task, n, device, folder)
+    base = Base(source, task, _DTYPES[run.trainer.mixed_precision], n, revision, packing_of(run))
     if lora is not None:
         model = base.load(device)
         add_lora(model, **lora, seed=run.general.seed)
@@ -70,26 +82,10 @@ def build_on_base(run: RunConfig, start: Start, config: ModelConfig, device: tor
             base = replace(base, packing=replace(base.packing, skip=skip))
         model = base.load(device)
         train_only(model, chosen.parameters)
+    if classes is not None:
+        name_labels(model, classes.label_names, classes.pad_id)
     _doubt(model, base)
     return OnBase(model, base, lora)
-
-
-def lora_settings(run: RunConfig) -> dict[str, Any] | None:
-    """What add_lora is given; None for a method without adapters."""
-    if not has_adapters(run):
-        return None
-    lora = cast(FineTuning, run.fine_tuning).lora
-    if lora.use_dora and lora.use_rslora:
-        raise UserError("fine_tuning.lora: use_dora and use_rslora are variants of the adapters: choose one")
-    return {
-        "rank": lora.r,
-        "alpha": lora.alpha,
-        "dropout": lora.dropout,
-        "target_modules": lora.target_modules,
-        "bias": lora.bias,
-        "variant": "dora" if lora.use_dora else "rslora" if lora.use_rslora else "lora",
-        "modules_to_save": lora.modules_to_save,
-    }
 
 
 def packing_of(run: RunConfig) -> Packing | None:
@@ -105,12 +101,6 @@ def packing_of(run: RunConfig) -> Packing | None:
     return Packing(kind, skip, settings.block_size, settings.bnb_4bit_use_double_quant, compute)
 
 
-def on_paper(config: ModelConfig, task: Task) -> Model:
-    """The model without its weights: what there is, and of which shape."""
-    with torch.device("meta"), WithoutInit():
-        return Model(config, task, 2 if task == "classification" else None)
-
-
 def check_adapters(config: ModelConfig, task: Task, lora: dict[str, Any]) -> Model:
     """The model on paper, with its adapters. Raises UserError where they do not fit it."""
     model = on_paper(config, task)
@@ -124,12 +114,18 @@ def adapter_writer(model: Model, base: str) -> Callable[[Path], None]:
 
 
 def _source(
-    run: RunConfig, start: Start, config: ModelConfig, task: Task, device: torch.device, folder: RunFolder
+    run: RunConfig,
+    start: Start,
+    config: ModelConfig,
+    task: Task,
+    num_labels: int | None,
+    device: torch.device,
+    folder: RunFolder,
 ) -> tuple[str, str | None]:
     """Where the base lies, and which version of a repository it is. Random weights are written into the run first."""
     if run.model.init == "random":
         dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[run.trainer.mixed_precision]
-        model = build_model(config, task, device=device, dtype=dtype, seed=run.general.seed)
+        model = build_model(config, task, num_labels, device=device, dtype=dtype, seed=run.general.seed)
         return str(save_whole(model, folder.base).resolve()), None
     if start.own:
         return str(start.place), None
@@ -151,7 +147,9 @@ def _chosen_layers(run: RunConfig, base: Base, device: torch.device, folder: Run
         model, settings.snr_threshold, settings.layers_to_finetune, cache_dir=cache_folder(run), device=device
     )
     if base.packing is not None and set(chosen.modules) == matrices_of(model).keys():
-        raise UserError("spectrum: every layer trains, so nothing is left to pack: choose fewer, or do not load in few bits")
+        raise UserError(
+            "spectrum: every layer trains, so nothing is left to pack: choose fewer, or do not load in few bits"
+        )
     chosen.write(folder.analysis, plot=run.output.plots)
     print(chosen.table(), file=sys.stderr)
     return chosen

@@ -85,9 +85,7 @@ def matrices_of(model: Model) -> dict[str, nn.Linear]:
     return found
 
 
-def scores_of(
-    matrices: dict[str, nn.Linear], cache: Path, device: torch.device | None = None
-) -> tuple[Score, ...]:
+def scores_of(matrices: dict[str, nn.Linear], cache: Path, device: torch.device | None = None) -> tuple[Score, ...]:
     """Every matrix's score: from the cache if these very weights were scored before.
 
     Each is taken on `device`, where that has fp64; None: where the matrix lies.
