@@ -118,6 +118,6 @@ def limit_for(model: Model, tokens: int | None, rows: int | None) -> Limit:
     if weight.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(weight.device)
         passing = (8 * config.d_model + 3 * config.d_ff) * weight.element_size()
-        tokens = tokens or min(2**16, max(CPU_TOKENS, free // 4 // passing))
-    tokens = tokens or CPU_TOKENS
+        tokens = min(2**16, max(CPU_TOKENS, free // 4 // passing)) if tokens is None else tokens
+    tokens = CPU_TOKENS if tokens is None else tokens
     return Limit(tokens, rows, max(tokens, min(WINDOW * tokens, free // 4 // kept)))
