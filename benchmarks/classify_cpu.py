@@ -41,7 +41,7 @@ def minilm() -> Path:
 
 def load_rows(arguments: argparse.Namespace, task: str) -> Any:
     """The rows of a task: the same ones for both systems, tokenised by this toolkit."""
-    from groundup.data.classification import load_classification
+    from groundup.data.classification.load import load_classification
     from groundup.tokenizers.load import load_tokenizer
 
     folder, (train, test) = arguments.data / task, TASKS[task]

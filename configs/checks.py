@@ -224,8 +224,6 @@ def _classes(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
         refuse("dataset.format", "a classifier is a checkpoint with a new head: name one in model.base_model")
     if run.trainer.loss_fn != "cross_entropy":
         refuse("trainer.loss_fn", "classes are learned by cross_entropy: leave it out")
-    if run.fine_tuning is not None and run.fine_tuning.method not in (None, "full"):
-        refuse("fine_tuning.method", "of a classifier all weights are trained: use full")
     if run.trainer.datasampling != "standard":
         refuse("trainer.datasampling", "labelled texts are read in batches of similar length: leave it out")
 

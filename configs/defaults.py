@@ -84,7 +84,7 @@ def task_of(layer: Layer) -> str:
 
 def _is_labelled(layer: Layer) -> bool:
     """Whether the data is texts with a class, unless a loss is named: then it is text."""
-    from ..data.classification import is_labelled
+    from ..data.classification.kind import is_labelled
 
     given = {path[1]: value for path, value in layer.values.items() if path[0] == "dataset" and len(path) == 2}
     if given.get("format") is not None or layer.values.get(("trainer", "loss_fn")) is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from ..data.classification import is_labelled
+from ..data.classification.kind import is_labelled
 from ..errors import nearest, notice
 from ..models.flops import count_parameters
 from ..models.start import Start

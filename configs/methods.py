@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
+from ..errors import UserError
 from ..models.start import Start
-from .defaults import is_classification
 from .devices import device_type
 from .fields import shown
 from .from_checkpoint import Refuse
@@ -35,6 +35,24 @@ def kind_of_weights(run: RunConfig) -> Kind | None:
     if run.model.load_in_8bit:
         return "int8"
     return settings.bnb_4bit_quant_type if run.model.load_in_4bit else None
+
+
+def lora_settings(run: RunConfig) -> dict[str, Any] | None:
+    """What add_lora is given; None for a method without adapters."""
+    if not has_adapters(run):
+        return None
+    lora = cast(FineTuning, run.fine_tuning).lora
+    if lora.use_dora and lora.use_rslora:
+        raise UserError("fine_tuning.lora: use_dora and use_rslora are variants of the adapters: choose one")
+    return {
+        "rank": lora.r,
+        "alpha": lora.alpha,
+        "dropout": lora.dropout,
+        "target_modules": lora.target_modules,
+        "bias": lora.bias,
+        "variant": "dora" if lora.use_dora else "rslora" if lora.use_rslora else "lora",
+        "modules_to_save": lora.modules_to_save,
+    }
 
 
 def complete(run: RunConfig, start: Start) -> RunConfig:
@@ -126,7 +144,7 @@ def _check_task(run: RunConfig, start: Start, refuse: Refuse) -> None:
     said = cast(FineTuning, run.fine_tuning).lora.task_type
     if said is None:
         return
-    is_class = is_classification(run.dataset.name)
+    is_class = run.dataset.format == "classification"
     known = {"CAUSAL_LM": start.config.causal and not is_class, "SEQ_CLS": is_class}
     if said.upper() not in known:
         refuse("fine_tuning.lora.task_type", f"{said} is not known: CAUSAL_LM or SEQ_CLS, or leave it out")

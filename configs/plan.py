@@ -11,6 +11,7 @@ from ..models.start import Start
 from .architecture import architecture, start_of, task_of
 from .costs import FP32, MOMENTS, parameters, training_memory
 from .devices import device_type
+from .portion import portion
 from .schema_run import RunConfig
 
 VOCABULARIES = {
@@ -65,15 +66,21 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
     if trainer.loss_fn != "cross_entropy":  # only the masked tokens reach the head
         width = config.d_embed if config.tie_embeddings else config.d_model
         forward -= (1 - trainer.mask_ratio) * 2 * width * config.vocab_size
-    flops = forward * (4 if trainer.gradient_checkpointing else 3)  # forward, backward twice that, and forward again
+    part = portion(run, config, task)
+    times = 3 if part is None else 2  # forward, and as much again for each of the gradients; frozen weights have none
+    flops = forward * (times + trainer.gradient_checkpointing)
     count = parameters(config, task)
     frozen = sum(count[part] for part in CORE_PARTS) if run.model.freeze_core else 0
     if frozen:
         notes.append(f"the core's {frozen:,} parameters are frozen: they have neither gradient nor moments")
     moments = MOMENTS[trainer.optimizer.name]
     paged = trainer.optimizer.name == "paged_adamw_8bit" and device_type(run.general.device) == "cuda"
+    trained = part.trained if part else sum(count.values()) - frozen
+    if part is not None:
+        notes.append(part.note)
+        count |= {"adapters": part.added}
     if paged:
-        held = moments * (sum(count.values()) - frozen)
+        held = moments * trained
         notes.append(f"the optimizer's moments, {_bytes(held)}, lie in the host's memory, not in the GPU's")
     memory = training_memory(
         config,
@@ -86,6 +93,14 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
         frozen,
         0.0 if paged else moments,
     )
+    if part is not None:
+        memory |= {
+            "weights": part.weights(half),
+            "gradients": part.trained * FP32,
+            "optimizer (two moments)": 0.0 if paged else part.trained * moments,
+            "16-bit copies of the matrices": part.trained * 2.0 if half else 0.0,
+            "a matrix unpacked": part.unpacked * (2.0 if half else FP32),
+        }
     source = "measured"
     if rate is None:
         kind = device_type(run.general.device)
@@ -108,7 +123,7 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
         tokens_per_step=per_step,
         steps=trainer.max_iters,
         memory={part: size for part, size in memory.items() if size},
-        disk=kept * (FP32 + moments) * sum(count.values()),
+        disk=kept * (FP32 + moments) * (trained if part else sum(count.values())),
         rate=rate,
         rate_source=source,
         seconds=seconds,

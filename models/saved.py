@@ -56,7 +56,9 @@ def empty_model(
 
         if (moved := beside(checkpoint, "base")) is not None:  # of random weights, kept with the run
             state = {**state, "base": {**state["base"], "source": str(moved)}}
-        return restored(state, tensor_names(checkpoint / MODEL), device)
+        model = restored(state, tensor_names(checkpoint / MODEL), device)
+        model.origin = _origin(checkpoint, state.get("origin")) or model.origin
+        return model
     config = config or ModelConfig.from_dict(state["model_config"])
     model = build_model(config, state["task"], state.get("num_labels"), device)
     model.origin = _origin(checkpoint, state.get("origin"))

@@ -19,6 +19,7 @@ from ..data.classification.load import ClassificationData
 from ..errors import UserError, notice
 from ..models.base import Base, train_only
 from ..models.config import ModelConfig, Task
+from ..models.hf.families import model_config
 from ..models.hf.loader import heads_in, load_pretrained, on_paper
 from ..models.lora import add_lora, save_adapter
 from ..models.model import Model, build_model
@@ -66,6 +67,8 @@ def build_on_base(
         UserError: adapters that do not fit the model (before anything is loaded), or weights that cannot be read.
     """
     task, lora = task_of(run, start), lora_settings(run)
+    if classes is not None and start.hf is not None:
+        config = model_config(start.hf, task, start.name)
     if lora is not None:
         check_adapters(config, task, lora)
     n = None if classes is None else classes.num_labels

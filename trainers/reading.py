@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..configs.schema import RunConfig
-from ..data.classification import ClassificationData, load_classification
+from ..data.classification.load import ClassificationData, load_classification
 from ..data.instruct.load import load_instructions
 from ..data.masking import mask_inputs, mask_tokens
 from ..data.rows import Batches, Row, RowSampler

@@ -12,7 +12,7 @@ import torch
 from ..configs.architecture import architecture, start_of
 from ..configs.methods import method_of
 from ..configs.schema import RunConfig
-from ..data.classification import ClassificationData
+from ..data.classification.load import ClassificationData
 from ..errors import UserError
 from ..evaluation.baseline import NAME as BAG_OF_WORDS
 from ..evaluation.benchmarks import tasks_of
@@ -24,6 +24,7 @@ from ..models.saved import empty_model, keep_origin, read_state
 from ..models.start import Start
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
+from .analysis import Analysis
 from .checkpoint import latest_checkpoint, remove_partial
 from .classifier import classifier, measure_baseline
 from .folder import RunFolder, new_run_folder, write_text
@@ -54,13 +55,13 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
     _prepare(run.general.seed, device, run.trainer.deterministic)
     folder, checkpoint = _open_folder(run, resume)
     try:
-        trainer, reading = _build(run, device, folder, checkpoint)
+        trainer, reading, analysis = _build(run, device, folder, checkpoint)
         announce(run, trainer, reading, folder, checkpoint)
         interrupt = trainer.fit()
     finally:
         folder.close_metrics()
     trainer.trackers.close()
-    results = write_results(run, trainer, reading, folder, finished=not interrupt)
+    results = write_results(run, trainer, reading, folder, analysis, finished=not interrupt)
     if interrupt:
         print(
             f"\nstopped by {interrupt.received.name if interrupt.received else 'a signal'} after step "
@@ -89,7 +90,9 @@ def _accuracy(results: dict[str, Any]) -> str:
 # --- building ----------------------------------------------------------------------------------------------------
 
 
-def _build(run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: Path | None) -> tuple[Trainer, Reading]:
+def _build(
+    run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: Path | None
+) -> tuple[Trainer, Reading, Analysis]:
     start = start_of(run, folder.root if checkpoint else None)
     tokenizer = initial_tokenizer(run, start) if checkpoint is None else load_tokenizer(folder.tokenizer)
     reading = read_data(run, tokenizer, start)
@@ -110,6 +113,8 @@ def _build(run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: 
         correct_bias=options.correct_bias,
     )
     folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
+    objective = ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None
+    analysis = Analysis(folder, model, tokenizer, reading, objective, pictures=run.output.plots)
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
@@ -125,7 +130,8 @@ def _build(run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: 
         mask=reading.mask,
         sample=reading.writer(run, model, tokenizer),
         tasks=_tasks(run, model, tokenizer, reading, precision),
-        objective=ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None,
+        objective=objective,
+        measured=analysis.measured,
         describe={
             "task": model.task,
             "config": run.to_dict(),
@@ -141,7 +147,7 @@ def _build(run: RunConfig, device: torch.device, folder: RunFolder, checkpoint: 
     else:
         tokenizer.save(folder.tokenizer)
         write_text(folder.config, run.to_yaml())
-    return trainer, reading
+    return trainer, reading, analysis
 
 
 def _model(
@@ -164,15 +170,18 @@ def _model(
         if run.model.freeze_core:
             model.core.requires_grad_(False)
         return model, rest
+    labels: dict[str, Any] = {}
+    if classes is not None:
+        labels = {"num_labels": classes.num_labels, "label_names": list(classes.label_names)}
+        if run.evaluation.do_eval and classes.heldout:
+            measure_baseline(classes, folder, run.general.seed)
     if start is not None and method_of(run) != "full":
-        on_base = build_on_base(run, start, architecture(run, tokenizer.vocab_size, start), device, folder)
-        return on_base.model, on_base.state
+        config = architecture(run, tokenizer.vocab_size, start)
+        on_base = build_on_base(run, start, config, device, folder, classes)
+        return on_base.model, {"origin": keep_origin(on_base.model, folder.origin), **on_base.state, **labels}
     if start is not None and classes is not None:
         names, seed, random = classes.label_names, run.general.seed, run.model.init == "random"
         model = classifier(start, names, device=device, seed=seed, random=random, pad_id=classes.pad_id)
-        if run.evaluation.do_eval and classes.heldout:
-            measure_baseline(classes, folder, seed)
-        labels = {"num_labels": len(names), "label_names": list(names)}
         return model, {"origin": keep_origin(model, folder.origin), **labels}
     model = initial_model(run, start, tokenizer, device)
     return model, {"origin": keep_origin(model, folder.origin)}
@@ -209,6 +218,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         seed=run.general.seed,
         compile=t.compile,
         task_intervals=intervals[:1],  # dataset_loss_eval_iters is of the loss alone
+        measure_gap=e.measure_gap,
     ), learning_rate
 
 

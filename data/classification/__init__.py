@@ -7,11 +7,8 @@ docstrings.py  a labelled data set that every machine has
 labels.py      labels as classes 0 .. n-1 with names
 split.py       rows held out, the same share of every class
 tokens.py      rows of ids, whole, cut, or random stretches of them
+kind.py        whether data is of this kind
 load.py        all of it for a run: `load_classification`
 """
 
 from __future__ import annotations
-
-from .load import ClassificationData, is_labelled, load_classification
-
-__all__ = ["ClassificationData", "is_labelled", "load_classification"]

@@ -16,7 +16,7 @@ from .docstrings import stdlib_docstrings
 from .examples import SPLITS, TEST, TRAIN, VALIDATION, Example, Labelled
 from .hub import known, read_hub
 from .labels import number_labels
-from .local import holds_labels, read_local
+from .local import read_local
 from .split import some_rows, stratified
 from .tokens import CroppedRows, Stretches, encode, encode_bodies
 
@@ -124,19 +124,6 @@ def look_at(dataset: Any) -> None:
     path = Path(dataset.train_path or dataset.name).expanduser()
     if dataset.train_path is not None or path.exists() or dataset.name == DOCSTRINGS:
         number_labels(_open(dataset, 0))
-
-
-def is_labelled(dataset: Any) -> bool:
-    """Whether a `dataset` section is about classes: by the name of the data, its label column, or what its files hold.
-
-    Files are only looked at: a table's first row, or the folders there are.
-    """
-    if dataset.format is not None:
-        return dataset.format == "classification"
-    if getattr(dataset, "label_column", None) or getattr(dataset, "random_crop", None) or dataset.name == DOCSTRINGS:
-        return True
-    path = Path(dataset.train_path or dataset.name).expanduser()
-    return holds_labels(path, dataset) if path.exists() else known(dataset.name) is not None
 
 
 def _open(dataset: Any, seed: int) -> Labelled:

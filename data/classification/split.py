@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ...errors import UserError
 
 
@@ -19,6 +17,8 @@ def stratified(
     Raises:
         UserError: nothing would be held out.
     """
+    import numpy as np  # here: configurations ask which data sets there are
+
     labels = np.asarray(classes)
     held: list[int] = []
     for number in np.unique(labels):
@@ -37,6 +37,8 @@ def stratified(
 
 def some_rows(n_rows: int, count: int, seed: int) -> list[int]:
     """`count` of the rows, drawn at random, in the order given: files are often sorted by class."""
+    import numpy as np  # here: configurations ask which data sets there are
+
     if count >= n_rows:
         return list(range(n_rows))
     random = np.random.Generator(np.random.Philox(key=np.array([seed, n_rows], dtype=np.uint64)))

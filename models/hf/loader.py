@@ -208,3 +208,9 @@ class WithoutInit(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
+
+
+def on_paper(config: ModelConfig, task: Task) -> Model:
+    """A model without its weights, on the meta device: what there is in it, and of which shape."""
+    with torch.device("meta"), WithoutInit():
+        return Model(config, task, 2 if task == "classification" else None)

@@ -63,25 +63,25 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
     return write
 
 
+FEW = "dataset.documents=line trainer.max_iters=4 trainer.warmup_iters=1 trainer.batch_size=3 trainer.log_interval=1"
+FEW += " trainer.max_seq_length=16 trainer.checkpoint_interval=2 evaluation.interval=2 evaluation.max_batches=2"
+FEW += " evaluation.sample_tokens=4 output.plots=false device=cpu trainer.effective_batch_size=6"
+
+
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """start("out", "model=...", ...) trains a few steps on a small text and returns the run's folder."""
     monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
     text = tmp_path / "text.txt"
     text.write_text("\n".join(f"{i} and {i + 1} make {2 * i + 1}." for i in range(200)), encoding="utf-8")
-    few = (
-        "dataset.documents=line trainer.max_iters=4 trainer.warmup_iters=1 trainer.batch_size=3 trainer.log_interval=1"
-    )
-    few += " trainer.max_seq_length=16 trainer.checkpoint_interval=2 evaluation.interval=2 evaluation.max_batches=2"
-    few += " evaluation.sample_tokens=4 output.plots=false device=cpu trainer.effective_batch_size=6"
-
     from groundup.trainers.command import main
     from groundup.trainers.folder import find_run
 
     def run(out: str, *words: str) -> Path:
         given = {word.partition("=")[0] for word in words}
-        defaults = [word for word in few.split() if word.partition("=")[0] not in given]
-        command = [f"dataset.name={text}", f"output.output_dir={tmp_path / out}", *defaults, *words]
+        few = [f"dataset.name={text}", *FEW.split()]
+        defaults = [word for word in few if word.partition("=")[0] not in given]
+        command = [f"output.output_dir={tmp_path / out}", *defaults, *words]
         assert main(command) == 0
         return find_run("latest", tmp_path / out)
 

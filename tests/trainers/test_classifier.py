@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from groundup.data.classification import ClassificationData, load_classification
+from groundup.data.classification.load import ClassificationData, load_classification
 from groundup.models import load_pretrained, save_pretrained
 from groundup.models.saved import load_saved, save_whole
 from groundup.models.start import find_start

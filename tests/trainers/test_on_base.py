@@ -304,3 +304,29 @@ def test_conversations_are_learned_and_gone_on_with(start: Any, checkpoint: Chec
     assert main(["--resume", str(folder)]) == 0
     again = load_file(step(folder, 4) / "model.safetensors")
     assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_classifier(start: Any, checkpoint: Checkpoint, tmp_path: Path, name: str, method: str):
+    """The head, which is new, trains beside whatever else does; it goes on, and comes out, with its classes named."""
+    from transformers import AutoModelForSequenceClassification
+
+    words = {"odd": "one three five seven", "even": "two four six eight"}
+    lines = [f"{words[kind].split()[i % 4]} and {i},{kind}" for i in range(40) for kind in words]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]))
+    command = [f"dataset.name={tmp_path / 'rows.csv'}", "dataset.documents=auto", "dataset.val_fraction=0.2"]
+    more = ("--trainer.optimizer.lr", "1e-2", "trainer.max_iters=30", "trainer.checkpoint_interval=15")
+    folder = start("out", f"model={checkpoint(name)}", *command, *METHODS[method], *more, "evaluation.interval=15")
+    results = json.loads((folder / "training_results.json").read_text())
+    assert results["heldout"]["accuracy"] > 0.9
+    whole = load_file(step(folder, 30) / "model.safetensors")
+    assert any(key.startswith("head.") for key in whole)
+    assert main(["--export", str(folder), "--output", str(tmp_path / "hf")]) == 0
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
+    assert theirs.config.id2label == {0: "even", 1: "odd"}
+    model, _ = load_run(folder)
+    ids = ids_of(model)[:, :9]
+    plain = METHODS[method] in (LORA, SPECTRUM)
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-5 if plain else 2, rtol=1e-5)

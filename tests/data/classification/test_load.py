@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from groundup.data.classification import load_classification
+from groundup.data.classification.load import load_classification
 from groundup.data.classification.split import some_rows, stratified
 from groundup.data.classification.tokens import CroppedRows
 from groundup.data.lengths import Lengths, LengthTable
