@@ -24,5 +24,9 @@ PACKAGES = {f"groundup.{folder.replace('/', '.')}": folder for folder in FOLDERS
 setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"groundup.configs": ["*.yaml"], "groundup.models.hf": ["*.json"]},
+    package_data={
+        "groundup.configs": ["*.yaml"],
+        "groundup.evaluation": ["templates/*.html"],
+        "groundup.models.hf": ["*.json"],
+    },
 )

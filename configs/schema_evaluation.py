@@ -23,6 +23,11 @@ class Evaluation(Section):
     dataset_loss_eval_iters: Positive = key(
         1000, "steps between two measurements of the held-out loss, besides `interval`"
     )
+    measure_gap: Flag = key(
+        False,
+        "measure the loss of as many training rows at each evaluation too, in the same way: the gap between the two is "
+        "how far the model overfits",
+    )
     text_modeling_eval: Flag = key(
         True,
         "measure text modelling without regard to the tokenizer: how a causal model goes on with held-out text, byte "

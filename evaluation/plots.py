@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .classification import Confusion
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NUMBERED = 20  # classes up to which every cell is labelled with its count
 
@@ -36,6 +41,55 @@ def plot_confusion(confusion: Confusion, names: Sequence[str], path: Path, title
     axes.set_ylabel("true class")
     said = f"accuracy {confusion.accuracy:.3f}, macro F1 {confusion.macro_f1:.3f}, {confusion.n:,} rows"
     axes.set_title(f"{title}\n{said}", fontsize=10)
+    return save(figure, path)
+
+
+def plot_attention(maps: Sequence[NDArray[np.floating]], tokens: Sequence[str], path: Path, title: str) -> Path:
+    """Whom each token of one row attends to: a square a head, a line of squares a layer, and the last layer large.
+
+    Args:
+        maps: for each layer (H, T, T), the share that each query takes of each key. Of more than 6 layers or heads,
+            6 are shown, spread evenly.
+        tokens: T words.
+    """
+    from matplotlib.colors import PowerNorm  # its root: small shares are seen beside large ones
+    from matplotlib.figure import Figure
+
+    layers, heads = _spread(len(maps)), _spread(len(maps[0]))
+    side = min(9.0, 3.0 + 0.16 * len(tokens))
+    figure = Figure(figsize=(1.2 * len(heads) + 1.5 + side, max(1.2 * len(layers) + 0.8, side)), dpi=110)
+    figure.set_layout_engine("constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1.2 * len(heads) + 0.8, side])
+    for i, layer in enumerate(layers):
+        for j, head in enumerate(heads):
+            axes = left.add_subplot(len(layers), len(heads), i * len(heads) + j + 1)
+            axes.imshow(maps[layer][head], cmap="magma", norm=PowerNorm(0.5, vmin=0), interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if i == 0:
+                axes.set_title(f"head {head}", fontsize=8)
+            if j == 0:
+                axes.set_ylabel(f"layer {layer}", fontsize=8)
+    axes = right.add_subplot()
+    image = axes.imshow(maps[-1].mean(0), cmap="magma", norm=PowerNorm(0.5, vmin=0), interpolation="nearest")
+    right.colorbar(image, ax=axes, shrink=0.6, label="share of attention")
+    axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(tokens)), tokens, fontsize=7)
+    axes.set_title(f"layer {len(maps) - 1}, mean of its heads", fontsize=9)
+    axes.set_xlabel("attended to", fontsize=8)
+    axes.set_ylabel("token", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return save(figure, path)
+
+
+def _spread(count: int, most: int = 6) -> list[int]:
+    """All of 0 ... count - 1, or as many as `most`, evenly, first and last among them."""
+    shown = min(count, most)
+    return [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".tmp")
     figure.savefig(partial, format="png")

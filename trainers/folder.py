@@ -5,12 +5,15 @@
     training_results.json  what came of it
     tokenizer/             the run is complete without the corpus it was trained on
     base/                  random weights, of which only a part is trained: a checkpoint holds that part alone
+    report.html            all of it on a page
     origin/                what the checkpoint it started from said of itself, for writing one like it
-    baseline/metrics/      before any training
-    train/metrics/         train.jsonl, heldout.jsonl, tasks.jsonl, samples.jsonl: a line an interval; tasks.json
+    baseline/metrics/      before any training: held-out numbers, of a classifier who is taken for whom
+    baseline/analysis/     the same as pictures, attention maps
+    train/metrics/         train, heldout, tasks, samples, gradients, checkpoints .jsonl: a line an interval; tasks.json
     train/analysis/        plots, samples.txt
     train/weights/         step_N/ checkpoints, and the links last and best
     test/metrics/          the held-out numbers of the finished model
+    test/analysis/         who is taken for whom, attention maps
 """
 
 from __future__ import annotations
@@ -37,11 +40,14 @@ class RunFolder:
     eval_metrics: JsonLines
     task_metrics: JsonLines
     samples: JsonLines
+    gradients: JsonLines
+    saved: JsonLines
 
     def __init__(self, root: Path, weights: Path | None = None):
         self.root = root
         self.config = root / "config.yaml"
         self.results = root / "training_results.json"
+        self.report = root / "report.html"
         self.tokenizer = root / "tokenizer"
         self.origin = root / "origin"
         self.base = root / "base"
@@ -57,9 +63,11 @@ class RunFolder:
         self.eval_metrics = JsonLines(self.metrics / "heldout.jsonl", resume_step)
         self.task_metrics = JsonLines(self.metrics / "tasks.jsonl", resume_step)
         self.samples = JsonLines(self.metrics / "samples.jsonl", resume_step)
+        self.gradients = JsonLines(self.metrics / "gradients.jsonl", resume_step)
+        self.saved = JsonLines(self.metrics / "checkpoints.jsonl", resume_step)
 
     def close_metrics(self) -> None:
-        for name in ("train_metrics", "eval_metrics", "task_metrics", "samples"):
+        for name in ("train_metrics", "eval_metrics", "task_metrics", "samples", "gradients", "saved"):
             if hasattr(self, name):  # else the run ended before they were opened
                 getattr(self, name).close()
 

@@ -98,6 +98,7 @@ class ClassLoss:
     model: Model
     precision: Precision
     smoothing: float = 0.0
+    counted: Tensor | None = None  # (n, n) of the last evaluation: rows of a true class taken for another
 
     def targets(self, batch: Batch) -> int:
         return int((batch.labels != IGNORE).sum())
@@ -141,7 +142,7 @@ class ClassLoss:
                 counts += torch.bincount(pairs, minlength=n * n).view(n, n)
         finally:
             model.train(was_training)
-        rows = int(counts.sum())
+        self.counted, rows = counts, int(counts.sum())
         numbers = {"loss": total / max(1, rows), **scores(counts)}
         return numbers | {"rows": rows, "seconds": round(time.perf_counter() - started, 3)}
 

@@ -31,9 +31,11 @@ class Interval:
     finite: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    samples: int = 0
 
-    def add(self, loss: float, tokens: int, seconds: float) -> None:
+    def add(self, loss: float, tokens: int, seconds: float, samples: int = 0) -> None:
         """One step."""
+        self.samples += samples
         self.steps, self.tokens, self.seconds = self.steps + 1, self.tokens + tokens, self.seconds + seconds
         if math.isfinite(loss):
             self.losses, self.finite = self.losses + loss, self.finite + 1
@@ -46,6 +48,11 @@ class Interval:
     @property
     def tokens_per_second(self) -> float:
         return self.tokens / max(self.seconds, 1e-9)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Rows of the batches, a second."""
+        return self.samples / max(self.seconds, 1e-9)
 
 
 def memory(device_type: str) -> dict[str, float]:

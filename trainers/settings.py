@@ -24,6 +24,23 @@ class Settings:
     seed: int
     compile: bool
     task_intervals: tuple[int, ...] = ()  # of the evaluations, those that run tasks
+    measure_gap: bool = False  # evaluations measure as many rows of training too
+    batches_per_epoch: int | None = None  # where the last window of an epoch is short; None: windows run on
+    min_batch_size: int = 1  # rows of a micro-batch below which none is cut where memory runs out
+    batch_size_auto_adjust: bool = True  # cut them at all
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """None where the data has no end."""
+        return None if self.batches_per_epoch is None else -(-self.batches_per_epoch // self.accumulation)
+
+    def batches_of(self, step: int) -> range:
+        """The numbers of the micro-batches of a step, counted from 0: what an epoch has left, where it ends."""
+        if self.batches_per_epoch is None or self.steps_per_epoch is None:
+            return range(step * self.accumulation, (step + 1) * self.accumulation)
+        epoch, within = divmod(step, self.steps_per_epoch)
+        first, end = epoch * self.batches_per_epoch, (epoch + 1) * self.batches_per_epoch
+        return range(first + within * self.accumulation, min(first + (within + 1) * self.accumulation, end))
 
 
 @dataclass
@@ -38,4 +55,5 @@ class Progressed:
     evaluated: int = -1  # the last step whose evaluation was made
     skipped_steps: int = 0
     nonfinite_in_a_row: int = 0
+    micro_batch: int | None = None  # rows at a time since memory ran out
     interval: Interval = field(default_factory=Interval)  # since the last logged line

@@ -19,20 +19,25 @@ from torch import Tensor
 
 from ..data.rows import Batches
 from ..data.sampling import Batch
-from ..errors import UserError
+from ..errors import UserError, notice
 from ..evaluation.numbers import flat, in_words
 from ..models.dropout import Dropout
 from ..models.model import Model
 from ..models.saved import load_weights, read_state
 from .checkpoint import load_optimizer, random_states, restore_random_states, save_checkpoint
 from .folder import RunFolder
+from .gap import first_rows, gap_of
+from .gradients import norms_by_layer
 from .interrupt import Interrupt
 from .lookup import LookupGradient
 from .metrics import Trackers
 from .objectives import Objective, TokenLoss
 from .optimizers import set_learning_rate
+from .out_of_memory import advice, attempt, cut, smaller
+from .phases import HeadFirst
 from .precision import Precision
-from .progress import Interval, Progress, memory
+from .progress import Interval, Progress
+from .resources import Usage, size_of
 from .schedules import DropoutSchedule, LearningRate
 from .settings import Progressed, Settings
 
@@ -53,11 +58,13 @@ class Trainer:
     trackers: Trackers
     bytes_per_token: float | None
     objective: Objective | None = None  # None: tokens, see objectives.py
+    head_first: HeadFirst | None = None
     mask: Callable[..., Batch] | None = None  # mask(batch, seed=, index=): a batch whose targets are masked tokens
     sample: Callable[[], str | None] = lambda: None
     tasks: Callable[[Callable[[], bool]], dict[str, Any] | None] | None = None  # numbers by task; None if stopped
     describe: dict[str, Any] = field(default_factory=dict)  # configuration and versions, for state.json
     also_save: Callable[[Path], None] = lambda folder: None  # writes more files into a checkpoint's folder
+    measured: Callable[[int], None] = lambda step: None  # called with the step after each evaluation of held-out data
     progressed: Progressed = field(default_factory=Progressed)
 
     def __post_init__(self) -> None:
@@ -66,6 +73,8 @@ class Trainer:
         self._objective: Objective = self.objective or TokenLoss(
             self.model, self.precision, s.chunk, s.label_smoothing, of_text
         )
+        self._by_layer: dict[str, float] = {}  # gradient norms of the step that is logged next
+        self._usage = Usage(next(self.model.parameters()).device)
 
     def fit(self) -> Interrupt:
         """Train until `max_iters` updates are made or a signal arrives; either way end with a checkpoint.
@@ -95,6 +104,8 @@ class Trainer:
             set_learning_rate(self.optimizer, lr)
             if self.dropout is not None:
                 self._set_dropout(self.dropout.at(p.step))
+            if self.head_first is not None:
+                self.head_first.set(p.step)
 
             window = self._window(p.step)
             loss, norm = self._update(window, hidden_states)
@@ -102,7 +113,7 @@ class Trainer:
             p.step += 1
             tokens, seconds = sum(batch.input_ids.numel() for batch in window), time.perf_counter() - started
             p.tokens, p.seconds = p.tokens + tokens, p.seconds + seconds
-            p.interval.add(loss, tokens, seconds)
+            p.interval.add(loss, tokens, seconds, sum(len(batch.input_ids) for batch in window))
             self._count_nonfinite(loss, norm, window)
             bar.update(p.step, loss, p.interval.tokens_per_second)
 
@@ -122,11 +133,11 @@ class Trainer:
 
     def _window(self, step: int) -> list[Batch]:
         """The micro-batches of a step: a function of the step's number alone."""
-        n, device = self.settings.accumulation, next(self.model.parameters()).device
-        batches = [self.train.batch(step * n + i) for i in range(n)]
+        indices, device = self.settings.batches_of(step), next(self.model.parameters()).device
+        batches = [self.train.batch(index) for index in indices]
         if self.mask is not None:
             seed = self.settings.seed
-            batches = [self.mask(batch, seed=seed, index=step * n + i) for i, batch in enumerate(batches)]
+            batches = [self.mask(batch, seed=seed, index=i) for i, batch in zip(indices, batches, strict=True)]
         return [batch.to(device) for batch in batches]
 
     def _update(self, window: list[Batch], hidden_states: Callable[..., Tensor]) -> tuple[float, float]:
@@ -135,11 +146,7 @@ class Trainer:
         targets = sum(map(self._objective.targets, window))
         scale = self.precision.loss_scale / max(1, targets)
 
-        self.optimizer.zero_grad(set_to_none=True)
-        self._lookup.clear(window)
-        total = torch.zeros((), device=window[0].labels.device)
-        for batch in window:
-            total += self._objective.backward(batch, hidden_states, scale)
+        total = self._accumulate(window, hidden_states, scale)
         scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         if (rows := self._lookup.rows()) is not None:
@@ -149,6 +156,8 @@ class Trainer:
         if not math.isfinite(loss) or not math.isfinite(norm):
             scaler.update()  # in fp16: a smaller loss scale next time
             return loss, norm
+        if (self.progressed.step + 1) % s.log_interval == 0 or self.progressed.step + 1 == s.max_iters:
+            self._by_layer = norms_by_layer(self.model, rows)
         if s.grad_clip and norm > s.grad_clip:
             torch._foreach_mul_(gradients, s.grad_clip / (norm + 1e-6))  # pyright: ignore[reportPrivateImportUsage]
             if rows is not None:
@@ -156,6 +165,41 @@ class Trainer:
         scaler.step(self.optimizer)
         scaler.update()
         return loss, norm
+
+    def _accumulate(self, window: list[Batch], hidden_states: Callable[..., Tensor], scale: float) -> Tensor:
+        """Gradients of a window, whose targets are summed -> that sum. Where memory runs out, in smaller pieces."""
+        p = self.progressed
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            self._lookup.clear(window)
+            total = torch.zeros((), device=window[0].labels.device)
+            for batch in cut(window, p.micro_batch):
+                done, part = attempt(lambda batch=batch: self._objective.backward(batch, hidden_states, scale))
+                if not done or part is None:
+                    self._cut_smaller(batch)
+                    break  # no gradient tells what of it the failed pass has added: all are made again
+                total += part
+            else:
+                return total
+
+    def _cut_smaller(self, batch: Batch) -> None:
+        """After a micro-batch that did not fit: halve those that follow, or end the run."""
+        p, s = self.progressed, self.settings
+        rows, tokens = batch.input_ids.shape
+        less = smaller(rows, s.min_batch_size) if s.batch_size_auto_adjust else None
+        if less is not None:
+            p.micro_batch = less
+            notice(
+                f"memory ran out at step {p.step + 1:,} with {rows} rows of {tokens:,} tokens at a time: from here on "
+                f"it is {less} at a time; a step has the same rows, targets and gradient as before"
+            )
+            return
+        saved = f" The weights are in {self.save(is_best=False)}." if p.step else ""
+        first = "lower trainer.min_batch_size" if s.batch_size_auto_adjust else "lower trainer.batch_size"
+        what = f"memory ran out at step {p.step + 1:,} with {rows} row{'s' * (rows > 1)} of {tokens:,} tokens"
+        checkpointing = self.model.gradient_checkpointing
+        told = advice(self.precision.device_type, what, first if rows > 1 else None, checkpointing=checkpointing)
+        raise UserError(f"{told}.{saved}")
 
     def _set_dropout(self, rate: float) -> None:
         self.model.set_dropout(**{m.field: rate for m in self.model.modules() if isinstance(m, Dropout)})
@@ -175,10 +219,10 @@ class Trainer:
         batch = self.folder.save_batch(p.step, window)
         p.nonfinite_in_a_row = 0  # a resumed run gets its full number of tries
         checkpoint = self.save(is_best=False)
-        first = (p.step - limit) * self.settings.accumulation
+        first, last = self.settings.batches_of(p.step - limit)[0], self.settings.batches_of(p.step - 1)[-1]
         raise UserError(
             f"the loss or its gradient was not finite for {limit} steps in a row, the last at step {p.step} "
-            f"(data: {self.train.position(first)} to {self.train.position(p.step * self.settings.accumulation - 1)}); "
+            f"(data: {self.train.position(first)} to {self.train.position(last)}); "
             f"its batch is in {batch}, the weights from before in {checkpoint}. Lower trainer.optimizer.lr or "
             "trainer.optimizer.grad_clip, lengthen trainer.warmup_iters, or set trainer.mixed_precision to bf16 or no; "
             "then go on with --resume"
@@ -197,22 +241,35 @@ class Trainer:
         row |= {"tokens": p.tokens, "seconds": round(p.seconds, 2), "skipped_steps": p.skipped_steps}
         if self.dropout is not None:
             row["dropout"] = self.dropout.at(p.step - 1)
+        if p.micro_batch is not None:
+            row["micro_batch"] = p.micro_batch
         if self.precision.scaler.is_enabled():
             row["loss_scale"] = self.precision.loss_scale
-        row |= memory(self.precision.device_type)
+        row |= {"samples_per_second": round(interval.samples_per_second, 2), **self._usage.read()}
         self.folder.train_metrics.write(row)
+        if self._by_layer:
+            self.folder.gradients.write({"step": p.step, **self._by_layer})
+            self._by_layer = {}
         self.trackers.write("train", row)
         left = (self.settings.max_iters - p.step) * interval.seconds / max(1, interval.steps)
         bar.log(p.step, interval.loss, lr, rate, left)
 
     def _heldout(self, interrupt: Interrupt) -> dict[str, float] | None:
-        device = next(self.model.parameters()).device
-        batches = (batch.to(device) for batch in self._masked_heldout())
-        return self._objective.evaluate(batches, lambda: bool(interrupt))
+        """Numbers on held-out rows, and where the gap is wanted, on as many of training; None if a signal arrived."""
+        result = self._numbers(self.heldout(), interrupt)
+        if result is None:
+            return None
+        self.measured(self.progressed.step)
+        if not self.settings.measure_gap:
+            return result
+        count = sum(len(batch.input_ids) for batch in self.heldout())
+        training = self._numbers(first_rows(self.train, count), interrupt)
+        return None if training is None else result | gap_of(result, training)
 
-    def _masked_heldout(self) -> Iterator[Batch]:
-        for index, batch in enumerate(self.heldout()):
-            yield batch if self.mask is None else self.mask(batch, seed=0, index=index)
+    def _numbers(self, batches: Iterator[Batch], interrupt: Interrupt) -> dict[str, float] | None:
+        device, mask = next(self.model.parameters()).device, self.mask
+        masked = (batch if mask is None else mask(batch, seed=0, index=i) for i, batch in enumerate(batches))
+        return self._objective.evaluate((batch.to(device) for batch in masked), lambda: bool(interrupt))
 
     def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:
         """Held-out loss and a sample. -> whether it is the best so far, which the untrained model never is."""
@@ -261,12 +318,13 @@ class Trainer:
         """Write a checkpoint of this moment."""
         state = {
             **asdict(self.progressed),
-            "data": {"batch": self.progressed.step * self.settings.accumulation},
+            "data": {"batch": self.settings.batches_of(self.progressed.step)[0]},
             "random": random_states(),
             "scaler": self.precision.scaler.state_dict(),
             **self.describe,
         }
-        return save_checkpoint(
+        started = time.perf_counter()
+        folder = save_checkpoint(
             self.folder.weights,
             self.model,
             self.optimizer,
@@ -275,6 +333,9 @@ class Trainer:
             keep=self.settings.keep_checkpoints,
             also=self.also_save,
         )
+        seconds = round(time.perf_counter() - started, 4)
+        self.folder.saved.write({"step": self.progressed.step, "seconds": seconds, "bytes": size_of(folder)})
+        return folder
 
     def restore(self, checkpoint: Path) -> None:
         """Continue from a checkpoint as if the run had never stopped."""
@@ -282,6 +343,6 @@ class Trainer:
         load_weights(checkpoint, self.model, trained_only="base" in state)
         load_optimizer(checkpoint, self.optimizer)
         self.precision.scaler.load_state_dict(state["scaler"])
-        self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed)})
+        self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed) if f.name in state})
         self.progressed.interval = Interval(**state["interval"])
         restore_random_states(state["random"])

@@ -26,7 +26,7 @@ from groundup.trainers.run import train
 from safetensors.torch import load_file
 
 Tiny = Callable[..., Path]
-TIMING = {"tokens_per_second", "seconds", "peak_memory_gib"}
+TIMING = {"tokens_per_second", "samples_per_second", "seconds", "cpu_percent", "memory_gib", "peak_memory_gib"}
 
 
 def run(config: Path, *overrides: str, resume: Path | None = None) -> Path:
