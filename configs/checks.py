@@ -261,6 +261,8 @@ def _data(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     dataset, evaluation = run.dataset, run.evaluation
     if evaluation.do_eval and evaluation.strategy != "no" and not (dataset.val_fraction or dataset.eval_path):
         refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
+    if dataset.stride is not None:
+        _overlap(run, dataset.stride, refuse)
     if dataset.format in (None, "classification"):
         for name in ("template", "lang", "preprocessing"):
             if getattr(dataset, name) is not None:
@@ -280,3 +282,14 @@ def _data(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
         refuse("dataset.format", "custom rows are read by a template: give dataset.template")
     if dataset.format != "custom" and dataset.template is not None:
         refuse("dataset.template", f"it reads custom rows, and the format is {dataset.format}: leave it out")
+
+
+def _overlap(run: RunConfig, stride: int, refuse: Refuse) -> None:
+    """Rows that begin every `stride` tokens."""
+    context = run.trainer.max_seq_length or run.model.context_window
+    if run.dataset.format is not None:
+        refuse("dataset.stride", "this is for text that is read in rows of one length: leave it out")
+    elif run.trainer.datasampling == "standard":
+        refuse("dataset.stride", "random crops have no order: set trainer.datasampling to packed or sequential")
+    elif stride > context:
+        refuse("dataset.stride", f"{stride} would leave out text between rows of {context} tokens: at most {context}")

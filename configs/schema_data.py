@@ -59,6 +59,12 @@ class Dataset(Section):
         "how text files fall into documents: each `file` is one (`auto` too), or split at every `blank_line` or `line`",
     )
     val_fraction: Share = key(0.05, "share of the documents held out for evaluation")
+    stride: Positive | None = key(
+        None,
+        "tokens from the beginning of one row of text to that of the next: rows of trainer.max_seq_length overlap, and "
+        "each token is a target once, in the row where more comes before it; default: rows do not overlap. For "
+        "trainer.datasampling `packed` and `sequential`, and for what is held out",
+    )
     max_documents: Positive | None = key(None, "read no more documents than this")
     num_proc: Positive | None = key(None, "processes that prepare a Hugging Face dataset; default: one")
 

@@ -5,6 +5,9 @@ Three ways through a stream of N tokens, rows of T inputs each:
     standard    row = T + 1 tokens from a random place (nanoGPT); documents run into each other
     packed      the stream cut into rows of T, each epoch in a new order; document boundaries kept
     sequential  the same rows in order
+
+With a stride S the last two begin a row every S tokens: only a row's last S positions have targets (the first row's
+all), so every token is a target once, and is predicted from at least T - S tokens where its document has them.
 """
 
 from __future__ import annotations
@@ -60,7 +63,8 @@ class Sampler:
     In the packed modes every token but the stream's first is a target once an epoch, except the first of each
     document: the last token of one document does not predict the next. The last row and the last batch are filled
     up with padding whose labels are -100, so every batch has the same shape and every rank the same number of
-    batches; a rank may then hold a batch without targets. Raises UserError when the text is too short.
+    batches; a rank may then hold a batch without targets. Raises UserError when the text is too short, and for a
+    `stride` of random crops or longer than a row.
     """
 
     def __init__(
@@ -72,11 +76,17 @@ class Sampler:
         mode: str = "standard",
         rank: int = 0,
         world: int = 1,
+        stride: int | None = None,
     ) -> None:
         if mode not in MODES:
             raise UserError(f"trainer.datasampling is '{mode}'.{nearest(mode, MODES)}")
         if not 0 <= rank < world:
             raise UserError(f"rank {rank} of {world}: ranks count from 0")
+        if stride is not None and (mode == "standard" or not 0 < stride <= context):
+            raise UserError(
+                f"dataset.stride is {stride}: it is from 1 to the row's length, {context}, and of rows in order "
+                "(trainer.datasampling packed or sequential)"
+            )
         # Held-out text may fall short of a row: packed, it is padded.
         need = 2 if mode != "standard" and stream.name == "held-out text" else context + 1
         if stream.n_tokens < need:
@@ -86,7 +96,8 @@ class Sampler:
             )
         self.stream, self.batch_size, self.context = stream, batch_size, context
         self.seed, self.mode, self.rank, self.world = seed, mode, rank, world
-        self.n_rows = -(-(stream.n_tokens - 1) // context)
+        self.stride = stride or context
+        self.n_rows = 1 + max(0, -(-(stream.n_tokens - 1 - context) // self.stride))
         self._order: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -119,18 +130,21 @@ class Sampler:
         real = slots < self.n_rows
         rows = self._epoch_order(epoch)[np.minimum(slots, self.n_rows - 1)]
         last = stream.n_tokens - 1
-        positions = (rows * T)[:, None] + np.arange(T + 1, dtype=np.int64)  # (B, T + 1)
+        begins = rows * self.stride  # (B,)
+        positions = begins[:, None] + np.arange(T + 1, dtype=np.int64)  # (B, T + 1)
         inside = (positions <= last) & real[:, None]
-        starts = np.minimum(rows * T, max(0, last - T))  # the stream's last row is read from further left
+        starts = np.minimum(begins, max(0, last - T))  # the stream's last row is read from further left
         if stream.n_tokens > T:
             tokens = stream.gather(starts, T + 1)
-            for b in np.flatnonzero(starts != rows * T):
-                tokens[b] = np.roll(tokens[b], int(starts[b] - rows[b] * T))
+            for b in np.flatnonzero(starts != begins):
+                tokens[b] = np.roll(tokens[b], int(starts[b] - begins[b]))
         else:
             tokens = np.zeros(positions.shape, np.int64)
             tokens[:, : stream.n_tokens] = stream.read(0, stream.n_tokens)
         document = np.searchsorted(stream.starts, positions, side="right")  # (B, T + 1); padding: one further
-        labels = np.where(inside[:, 1:] & (document[:, 1:] == document[:, :-1]), tokens[:, 1:], IGNORE)
+        new = (rows == 0)[:, None] | (np.arange(T) >= T - self.stride)  # (B, T): not a target of the row before
+        predicts = inside[:, 1:] & new & (document[:, 1:] == document[:, :-1])
+        labels = np.where(predicts, tokens[:, 1:], IGNORE)
         inputs = np.where(inside[:, :-1], tokens[:, :-1], 0)
         return _batch(inputs, labels, document[:, :-1] - document[:, :1])
 

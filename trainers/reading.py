@@ -83,7 +83,14 @@ def _text(run: RunConfig, tokenizer: Tokenizer) -> Reading:
     data, trainer = load_text_data(run, tokenizer), run.trainer
     held_out = f", {data.val.n_tokens:,} held out" if data.val else ""
     return Reading(
-        train=Sampler(data.train, trainer.batch_size, context_of(run), run.general.seed, trainer.datasampling),
+        train=Sampler(
+            data.train,
+            trainer.batch_size,
+            context_of(run),
+            run.general.seed,
+            trainer.datasampling,
+            stride=run.dataset.stride,
+        ),
         heldout=_heldout_text(run, data),
         name=run.dataset.name,
         summary=f"{data.train.n_tokens:,} tokens to train on{held_out}",
@@ -100,7 +107,7 @@ def _heldout_text(run: RunConfig, data: TextData) -> Heldout:
     if data.val is None:
         return lambda: iter(())
     size = run.evaluation.batch_size or run.trainer.batch_size
-    sampler = Sampler(data.val, size, context_of(run), seed=0, mode="packed")
+    sampler = Sampler(data.val, size, context_of(run), seed=0, mode="packed", stride=run.dataset.stride)
     keeps_documents_apart = run.trainer.datasampling != "standard"
     count = min(run.evaluation.max_batches or sampler.batches_per_epoch, sampler.batches_per_epoch)
 

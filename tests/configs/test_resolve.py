@@ -451,3 +451,13 @@ def test_no_file_and_an_empty_file(tmp_path: Path):
         path.write_text(text)
         with pytest.raises(UserError, match=rf"run\.yaml is.*{said}|run\.yaml {said}"):
             load_config(path)
+
+
+# --- rows that overlap
+
+
+def test_a_stride_is_of_text_in_order(load: Load, refused: Refused):
+    settings = {"dataset.stride": 8, "trainer.datasampling": "packed"}
+    assert load(settings).dataset.stride == 8
+    assert "random crops have no order" in refused({"dataset.stride": 8})
+    assert "would leave out text between rows of" in refused(settings | {"dataset.stride": 100_000})

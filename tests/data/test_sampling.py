@@ -218,3 +218,57 @@ def test_settings_it_cannot_honour() -> None:
         Sampler(stream_of([30]), 1, 8, mode="pack")
     with pytest.raises(UserError, match="ranks count from 0"):
         Sampler(stream_of([30]), 1, 8, rank=2, world=2)
+
+
+# --- rows that overlap -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["packed", "sequential"])
+@pytest.mark.parametrize(("lengths", "stride"), [([47], 3), ([20, 9, 1, 30], 3), ([20, 9, 1, 30], 8), ([61], 1)])
+def test_with_a_stride_every_token_is_a_target_once_with_enough_before_it(
+    mode: str, lengths: list[int], stride: int
+) -> None:
+    """Rows begin `stride` apart; a target sees T - stride tokens or more, or all of its document."""
+    stream, T = stream_of(lengths), 8
+    flat = stream.read(0, stream.n_tokens).tolist()
+    document = np.searchsorted(stream.starts, np.arange(stream.n_tokens), side="right")
+    # Told apart by value: a row's place is found by its tokens.
+    assert len({tuple(flat[i : i + T]) for i in range(len(flat) - T)}) == len(flat) - T
+    sampler = Sampler(stream, 2, T, seed=5, mode=mode, stride=stride)
+    seen: Counter[int] = Counter()
+    for i in range(sampler.batches_per_epoch):
+        batch = sampler.batch(i)
+        assert batch.segment_ids is not None
+        for row, labels, segments in zip(
+            batch.input_ids.tolist(), batch.labels.tolist(), batch.segment_ids.tolist(), strict=True
+        ):
+            if all(label == IGNORE for label in labels):
+                continue
+            width = max(t for t, label in enumerate(labels) if label != IGNORE) + 1
+            places = [p for p in range(0, len(flat), stride) if flat[p : p + width] == row[:width]]
+            assert len(places) == 1
+            for t, label in enumerate(labels):
+                if label == IGNORE:
+                    continue
+                target = places[0] + t + 1
+                assert label == flat[target]
+                assert document[target] == document[target - 1]
+                before = sum(segment == segments[t] for segment in segments[: t + 1])
+                begins = int(stream.starts[document[target] - 1])
+                assert before >= min(T - stride + 1, target - begins) - (places[0] == 0) * T
+                seen[target] += 1
+    firsts = set(stream.starts[:-1].tolist())
+    assert seen == Counter(p for p in range(stream.n_tokens) if p not in firsts)
+
+
+def test_a_stride_of_the_whole_row_changes_nothing() -> None:
+    stream = stream_of([30, 51, 8])
+    plain, strided = (Sampler(stream, 3, 5, seed=7, mode="packed", stride=stride) for stride in (None, 5))
+    assert plain.batches_per_epoch == strided.batches_per_epoch
+    assert all(equal(plain.batch(i), strided.batch(i)) for i in range(2 * plain.batches_per_epoch))
+
+
+def test_strides_that_cannot_be() -> None:
+    for mode, stride in (("standard", 2), ("packed", 9), ("packed", 0)):
+        with pytest.raises(UserError, match=f"dataset.stride is {stride}: it is from 1 to the row's length, 8"):
+            Sampler(stream_of([30]), 1, 8, mode=mode, stride=stride)
