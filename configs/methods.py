@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, cast
 
 from ..errors import UserError
@@ -13,7 +14,7 @@ from .layers import Layer
 from .schema_fine_tuning import FineTuning
 from .schema_run import FIELDS, RunConfig
 
-Method = Literal["full", "lora", "qlora", "spectrum"]
+Method = Literal["full", "head", "lora", "qlora", "spectrum"]
 Kind = Literal["nf4", "fp4", "int8"]
 ALL_LINEAR = "all-linear"
 _ADAPTERS = ("lora", "qlora")
@@ -44,11 +45,14 @@ def lora_settings(run: RunConfig) -> dict[str, Any] | None:
     lora = cast(FineTuning, run.fine_tuning).lora
     if lora.use_dora and lora.use_rslora:
         raise UserError("fine_tuning.lora: use_dora and use_rslora are variants of the adapters: choose one")
+    targets = lora.target_modules
+    if isinstance(targets, str) and re.fullmatch(r"[\w.]+", targets) and targets != ALL_LINEAR:
+        targets = [targets]  # one name, and no pattern of whole paths
     return {
         "rank": lora.r,
         "alpha": lora.alpha,
         "dropout": lora.dropout,
-        "target_modules": lora.target_modules,
+        "target_modules": targets,
         "bias": lora.bias,
         "variant": "dora" if lora.use_dora else "rslora" if lora.use_rslora else "lora",
         "modules_to_save": lora.modules_to_save,
@@ -85,7 +89,7 @@ def check(run: RunConfig, start: Start, layer: Layer, refuse: Refuse) -> None:
     elif (model.load_in_4bit or model.load_in_8bit) and method == "full":
         refuse(
             packed,
-            "packed weights cannot be trained: set fine_tuning.method to qlora or spectrum, or leave this out",
+            "packed weights cannot be trained: set fine_tuning.method to qlora, spectrum or head, or leave this out",
         )
     _check_bits(run, layer, refuse)
     if layer.gives(("fine_tuning", "method")):

@@ -6,7 +6,7 @@ Lists also come as `a,b` and, after `--key`, as several words, up to the first t
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
@@ -96,7 +96,7 @@ def read_value(path: Path, text: str, name: str) -> Any:
     if text == "null":
         return None
     if _is_list(path):
-        return _list(text, name)
+        return text if _is_word_of(annotation, text) else _list(text, name)
     if _takes_text_only(annotation):
         return text
     value = _yaml(text, name)
@@ -144,6 +144,13 @@ def _is_union(annotation: Any) -> bool:
 
 def _is_list(path: Path) -> bool:
     return path in FIELDS and any(get_origin(member) is list for member in _members(FIELDS[path].annotation))
+
+
+def _is_word_of(annotation: Any, text: str) -> bool:
+    """Whether a field that may be a list has this one word as a value of its own: `auto`, a name, a pattern."""
+    members = _members(annotation)
+    words = {word for member in members if get_origin(member) is Literal for word in get_args(member)}
+    return text.casefold() in words or (str in members and not text.startswith("[") and "," not in text)
 
 
 def _takes_text_only(annotation: Any) -> bool:

@@ -40,16 +40,24 @@ def export_run(source: str | Path, output: str | Path, dtype: str | None = None)
     checkpoint = find_checkpoint(source)
     state = read_state(checkpoint)
     model = load_saved(checkpoint)
+    origin = model.origin
     if adapters(model):
         model, change = _merged(model, state.get("base"))
         print(f"adapters merged: no logit of the probe moved by more than {change:.3g}", file=sys.stderr)
     elif "base" in state and state["base"]["packing"] is not None:
         model, change = _unpacked(model, checkpoint, Base.from_dict(state["base"]))
         print(f"weights unpacked: no logit of the probe moved by more than {change:.3g}", file=sys.stderr)
+    if origin is not None and model.origin is not None:
+        model.origin = replace(model.origin, config=origin.config | _untied(model))  # the classes' names
     if dtype is not None:
         model = model.to(DTYPES[dtype])
     save_pretrained(model, target, run_tokenizer(checkpoint))
     return target
+
+
+def _untied(model: Model) -> dict[str, bool]:
+    """What merging into a tied head changes of a config.json."""
+    return {} if model.config.tie_embeddings else {"tie_word_embeddings": False}
 
 
 def _merged(model: Model, base: dict | None) -> tuple[Model, float]:

@@ -22,6 +22,7 @@ from ..models.config import ModelConfig, Task
 from ..models.hf.families import model_config
 from ..models.hf.loader import heads_in, load_pretrained, on_paper
 from ..models.lora import add_lora, save_adapter
+from ..models.lora.names import Names
 from ..models.model import Model, build_model
 from ..models.quant.replace import DEFAULT_SKIP, Packing
 from ..models.saved import save_whole
@@ -76,6 +77,8 @@ def build_on_base(
     base = Base(source, task, _DTYPES[run.trainer.mixed_precision], n, revision, packing_of(run))
     if lora is not None:
         model = base.load(device)
+        if lora["modules_to_save"] is None:
+            lora |= {"modules_to_save": _new_modules(model)}
         add_lora(model, **lora, seed=run.general.seed)
         train_only(model, [name for name, p in model.named_parameters() if p.requires_grad])
     else:
@@ -84,7 +87,7 @@ def build_on_base(
             skip = (*(base.packing.skip or DEFAULT_SKIP), *chosen.modules)
             base = replace(base, packing=replace(base.packing, skip=skip))
         model = base.load(device)
-        train_only(model, chosen.parameters)
+        train_only(model, {*chosen.parameters, *(model.origin.new if model.origin else ())})
     if classes is not None:
         name_labels(model, classes.label_names, classes.pad_id)
     _doubt(model, base)
@@ -140,6 +143,14 @@ def _source(
     if isinstance(start.place, Path):
         return str(files.resolve()), None
     return start.place, files.name if files.parent.name == "snapshots" else None
+
+
+def _new_modules(model: Model) -> list[str] | None:
+    """What trains in full beside adapters where the base has it not: a classifier's head, with its pooler."""
+    new = set(model.origin.new if model.origin else ())
+    names = Names.of(model)
+    modules = [path for path, row in names.linears.items() if {f"{part}.weight" for part in row.parts} & new]
+    return list(dict.fromkeys([*names.new_head(), *modules])) if modules else None
 
 
 def _chosen_layers(run: RunConfig, base: Base, device: torch.device, folder: RunFolder) -> Selection:

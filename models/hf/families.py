@@ -62,6 +62,7 @@ class Origin:
     architecture: str | None  # the class it was saved from
     directory: Path
     extras: dict[str, Tensor] = field(default_factory=dict)  # what that class has and our model does not use
+    new: tuple[str, ...] = ()  # parameters that it has not, drawn anew
 
 
 @functools.cache

@@ -38,6 +38,7 @@ class Filling:
         self.shapes: dict[str, Shape] = {name: tuple(parameter.shape) for name, parameter in named}
         self.rows = parameter_rows(task_rows(keys.family, model.task, model.config.n_layers), self.shapes)
         self.filled: dict[str, str] = {}  # our parameter -> the key that filled it
+        self.new: tuple[str, ...] = ()  # parameters that no key fills
         self._scratch: Tensor | None = None
 
     def run(
@@ -65,6 +66,7 @@ class Filling:
             self._place(key, row, dtype, device)
         self.weights.give_back()
         self._scratch = None
+        self.new = tuple(missing)
         if missing:
             self._make_head(missing, dtype, device)
         if self.keys.left_out:

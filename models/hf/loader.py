@@ -81,7 +81,7 @@ def load_pretrained(
     hf = checkpoint.settings.values
     architecture = next(iter(hf.get("architectures") or []), None)
     name = checkpoint.family.__name__.rpartition(".")[2]
-    model.origin = Origin(name, hf, architecture, directory, filling.extras(architecture))
+    model.origin = Origin(name, hf, architecture, directory, filling.extras(architecture), filling.new)
     return model.eval()
 
 

@@ -154,3 +154,21 @@ def test_a_short_form_leaves_room_for_the_rest_of_its_section(order: int):
     }
     with pytest.raises(UserError, match="given twice on the command line"):
         parse_overrides(["model=gpt2", "model.base_model=bert"])
+
+
+@pytest.mark.parametrize(
+    ("key", "words", "value"),
+    [
+        ("fine_tuning.spectrum.layers_to_finetune", ["auto"], "auto"),
+        ("fine_tuning.spectrum.layers_to_finetune", ["3"], ["3"]),
+        ("fine_tuning.spectrum.layers_to_finetune", ["1", "2"], ["1", "2"]),
+        ("fine_tuning.lora.target_modules", ["all-linear"], "all-linear"),
+        ("fine_tuning.lora.target_modules", [r".*\.(q|v)_proj"], r".*\.(q|v)_proj"),
+        ("fine_tuning.lora.target_modules", ["q_proj,v_proj"], ["q_proj", "v_proj"]),
+        ("fine_tuning.lora.target_modules", ["[q_proj]"], ["q_proj"]),
+        ("evaluation.mcq_benchmarks", ["hellaswag"], ["hellaswag"]),
+    ],
+)
+def test_one_word_where_a_list_may_stand(key: str, words: list[str], value: object):
+    layer = parse_overrides([f"--{key}", *words])
+    assert layer.values[tuple(key.split("."))] == value
