@@ -16,6 +16,8 @@ examples:
   python evaluate.py --model HF_DIR --tasks mmlu --num-fewshot 5 --data folder/with/mmlu
   python evaluate.py --model HF_DIR --tasks lm-eval:gsm8k --limit 50
   python evaluate.py --list-tasks
+  python evaluate.py --report results
+  python evaluate.py --model RUN --prompt "Name three rivers." --max-new-tokens 60
 
 An evaluation that was stopped goes on where it was when the same command is given again.
 """
@@ -30,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(list_tasks())
             return 0
+        if options.report is not None:
+            return _report(options)
         if options.model is None:
             raise UserError("--model is missing: name a run's folder, a directory with config.json, or a hub id")
         return _run(options)
@@ -62,6 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="comma-separated names of `--list-tasks`, or lm-eval:TASK for any task of lm-evaluation-harness "
         "(default: perplexity, for encoders masked_lm)",
     )
+    add(
+        "--report",
+        metavar="RESULTS_DIR",
+        help="compare the runs below a folder: a table here, comparison.csv and comparison.html in it, or in the folder "
+        "that --output names",
+    )
     add("--list-tasks", action="store_true", help="print what can be measured, and exit (as --tasks list)")
     add(
         "--data",
@@ -83,11 +93,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--context", type=int, metavar="N", help="of text: tokens in a row (default: the model's, at most 2,048)")
     add("--stride", type=int, metavar="N", help="of text: tokens between two windows' beginnings (default: no overlap)")
     add("--generations", type=int, metavar="N", help="of human-eval: programs the model writes a problem (default 1)")
-    add("--temperature", type=float, metavar="X", help="of human-eval: at which they are written")
+    add("--temperature", type=float, metavar="X", help="of human-eval and --prompt: at which text is written")
+    add("--prompt", metavar="TEXT", help="measure nothing: print what the model answers, or how it goes on; - is stdin")
+    add("--max-new-tokens", type=int, metavar="N", help="of --prompt: tokens at most (default 200)")
     add("--allow-code-execution", action="store_true", help="let human-eval run what the model writes, in a sandbox")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     add("--dtype", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the weights (default fp32)")
-    add("--output", metavar="FILE", help="write the numbers to a JSON file")
+    add("--output", metavar="FILE", help="write the numbers to a JSON file (of --report: the folder for its files)")
     add(
         "--samples",
         metavar="FILE",
@@ -96,18 +108,48 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _report(options: argparse.Namespace) -> int:
+    """Compare runs; the exit code is 0 also where some of them failed."""
+    from pathlib import Path
+
+    from .comparison import table, write_report
+
+    unused = [name for name in ("model", "tasks", "data", "samples") if getattr(options, name)]
+    if unused:
+        raise UserError(f"--{unused[0]} measures a model, and --report compares runs: give one of them")
+    folder, output = Path(options.report).expanduser(), Path(options.output).expanduser() if options.output else None
+    if output is not None and output.is_file():
+        raise UserError(f"--output {output} is a file: of a --report it is the folder that is written to")
+    runs, paths = write_report(folder, output)
+    print(table(runs))
+    print("\nwritten: " + ", ".join(map(str, paths)))
+    return 0
+
+
 def _run(options: argparse.Namespace) -> int:
     from ..configs.devices import best_device, check_name, require_device
-    from .measure import evaluate
-    from .table import results_table
 
-    for name in ("limit", "batch_size", "batch_tokens", "context", "stride", "generations"):
+    if options.max_new_tokens is not None and options.prompt is None:
+        raise UserError("--max-new-tokens is for --prompt TEXT: leave it out")
+    if options.prompt is not None and options.tasks is not None:
+        raise UserError("--prompt writes and --tasks measures: give one of them")
+    for name in ("limit", "batch_size", "batch_tokens", "context", "stride", "generations", "max_new_tokens"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
     device = check_name(options.device, "--device")
     device = best_device() if device == "auto" else device
     require_device(device)
+    if options.prompt is not None:
+        from .answer import answer
+
+        settings = {"temperature": options.temperature or 0.0, "seed": options.seed}
+        length = options.max_new_tokens or 200
+        print(answer(options.model, options.prompt, length, **settings, device=device, dtype=options.dtype))
+        return 0
+    from .measure import evaluate
+    from .table import results_table
+
     results = evaluate(
         options.model,
         [task.strip() for task in (options.tasks or "").split(",") if task.strip()] or None,
