@@ -10,6 +10,7 @@ from ..models.config import ModelConfig
 from ..models.flash_limits import why_no_flash
 from ..models.start import Start
 from .architecture import architecture
+from .batches import check_batches, complete_memory
 from .devices import device_type
 from .fields import shown
 from .from_checkpoint import Refuse, check_tokenizer, complete_from
@@ -18,6 +19,7 @@ from .layers import ALTERNATIVES, Layer
 from .methods import check as check_method
 from .methods import complete as complete_method
 from .not_yet import value_at
+from .phases import check_phases
 from .schema_model import Model
 from .schema_run import FIELDS, RunConfig
 
@@ -57,7 +59,7 @@ def _comes_along(run: RunConfig, name: str) -> bool:
 def complete(run: RunConfig, start: Start | None = None) -> RunConfig:
     """Fill in what follows from other settings, and from the checkpoint. Completing twice changes nothing."""
     if start is not None:
-        run = complete_method(complete_from(run, start), start)
+        run = complete_memory(complete_method(complete_from(run, start), start), start)
     model, trainer = run.model, run.trainer
     if model.ffn.ffn_type == "silu_ffn" and "activation" not in model.ffn.model_fields_set:
         model = model.model_copy(update={"ffn": model.ffn.model_copy(update={"activation": "silu"})})
@@ -106,6 +108,8 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
         refuse("fine_tuning", "it is a checkpoint that is fine-tuned: name one in model.base_model, or leave this out")
     _objective(run, start, refuse)
     _steps(run, start, refuse)
+    check_batches(run, start, layer, refuse)
+    check_phases(run, start, refuse)
     _data(run, start, refuse)
     for extra in ("wandb", "tensorboard"):
         if getattr(run.general.logging, f"{extra}_log") and importlib.util.find_spec(extra) is None:

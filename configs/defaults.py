@@ -18,6 +18,7 @@ TEST_MODE: dict[str, Any] = {
     "trainer.warmup_iters": 1,
     "trainer.log_interval": 1,
     "trainer.lr_decay_iters": None,
+    "trainer.head_first_epochs": None,
     "evaluation.interval": 2,
     "evaluation.max_batches": 2,
     "evaluation.sample_tokens": 16,
@@ -57,7 +58,7 @@ CLASSIFICATION_DATASETS = ("imdb", "ag_news", "sst2", "amazon", "amazon_polarity
 
 
 def kind_of(layer: Layer) -> str:
-    """`scratch`, or the method by which a checkpoint is changed: `full`, `lora`, `qlora`, `spectrum`.
+    """`scratch`, or the method by which a checkpoint is changed: `full`, `head`, `lora`, `qlora`, `spectrum`.
 
     A new embedder and head around a checkpoint's core (hf_core) are trained from scratch.
     """
@@ -103,7 +104,7 @@ def defaults_for(kind: str, task: str, layer: Layer) -> dict[str, Any]:
     """The settings below everything a person writes."""
     if kind == "scratch":
         return {}
-    if kind != "full":
+    if kind not in ("full", "head"):
         return ADAPTERS
     if fold(str(layer.values.get(("model", "init")))) == "random":  # nothing to be careful of: the schema's rates
         return {key: value for key, value in FULL.items() if key != "trainer.optimizer.min_lr"}

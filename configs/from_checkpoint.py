@@ -11,6 +11,7 @@ from ..errors import nearest, notice
 from ..models.flops import count_parameters
 from ..models.start import Start
 from .architecture import NORMS
+from .batches import batch_of_table, fitted
 from .defaults import CONTEXT, EFFECTIVE_BATCH, default_batch
 from .devices import device_type
 from .layers import Layer
@@ -32,7 +33,9 @@ def complete_from(run: RunConfig, start: Start) -> RunConfig:
     if not said and is_labelled(dataset):
         dataset = dataset.model_copy(update={"format": "classification"})
     if cast("int | None", trainer.batch_size) is None:
-        changes["batch_size"] = recommended_batch(start, run.general.device)
+        of_table = batch_of_table(run, start, dataset.format == "classification")
+        recommended = fitted(recommended_batch(start, run.general.device), trainer.effective_batch_size)
+        changes["batch_size"] = of_table or recommended
     batch = changes.get("batch_size", trainer.batch_size)
     if cast("int | None", trainer.gradient_accumulation_steps) is None and trainer.effective_batch_size is None:
         changes["gradient_accumulation_steps"] = max(1, EFFECTIVE_BATCH // batch)

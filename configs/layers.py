@@ -13,6 +13,8 @@ ALTERNATIVES: tuple[tuple[Path, Path], ...] = (
     (("trainer", "max_iters"), ("trainer", "epochs")),
     (("trainer", "warmup_iters"), ("trainer", "warmup_ratio")),
     (("trainer", "gradient_accumulation_steps"), ("trainer", "effective_batch_size")),
+    (("trainer", "batch_sizes"), ("trainer", "batch_size")),
+    (("trainer", "optimizer", "layer_factors"), ("trainer", "optimizer", "layer_decay")),
 )
 
 

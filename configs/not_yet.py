@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .batches import only_memory
 from .layers import Layer
 from .schema_run import RunConfig
 
@@ -31,8 +32,12 @@ def _given(value: Any) -> bool:
 
 
 NOT_YET = (
-    NotYet("models", _given, "training several models", "give one model under `model:`"),
-    NotYet("trainer.batch_sizes", _given, "a table of batch sizes by model and task", "give trainer.batch_size"),
+    NotYet(
+        "models",
+        lambda models: _given(models) and not only_memory(models),
+        "training several models",
+        "give one model under `model:`",
+    ),
     NotYet("output.push_to_hub", _given, "uploading to the hub", "set it to false"),
     NotYet("output.hub_model_id", _given, "uploading to the hub", "leave it out"),
     NotYet("distributed.use_deepspeed", _given, "DeepSpeed", "set it to false and train in one process", True),

@@ -55,6 +55,9 @@ def portion(run: RunConfig, config: ModelConfig, task: Task) -> Portion | None:
     lora = lora_settings(run)
     if lora is not None:
         add_lora(model, **lora)
+    if method_of(run) == "head":
+        model.requires_grad_(False)
+        model.head.requires_grad_(True)
     layers = [m for m in model.modules() if isinstance(m, PackedLinear)]
     packed = sum(m.in_features * m.out_features for m in layers)
     if chosen is not None:

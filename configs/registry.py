@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BeforeValidator, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ..errors import UserError, nearest
 from .fields import (
     Flag,
-    Fraction,
+    Number,
     Positive,
     PositiveNumber,
     Share,
@@ -99,8 +99,8 @@ class MemoryOptimization(Strict):
 
     gradient_checkpointing: Flag = key(False, "compute activations again instead of keeping them")
     use_cache: Flag = key(False, "keep keys and values; of no use in training")
-    max_memory_usage: Fraction = key(0.9, "share of the device's memory that may be used")
-    batch_size_auto_adjust: Flag = key(True, "halve a batch that does not fit")
+    max_memory_usage: Annotated[Number, Field(gt=0, le=1)] = key(0.9, "share of the device's memory that may be used")
+    batch_size_auto_adjust: Flag = key(True, "cut a batch that does not fit in two")
     min_batch_size: Positive = key(1, "but not below this")
 
 

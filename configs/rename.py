@@ -60,6 +60,8 @@ RENAME = {
     "trainer.loss_fn.name": "trainer.loss_fn",
     "trainer.loss_fn.mask_ratio": "trainer.mask_ratio",
     "general.paths.output_dir": "output.output_dir",
+    # plans for large models
+    "memory_optimization": "trainer.memory_optimization",
     # fine-tuning document
     "training.*": "trainer.*",
     "trainer.micro_batch_size": "trainer.batch_size",

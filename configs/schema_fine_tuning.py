@@ -58,7 +58,9 @@ class Quantization(Section):
 class FineTuning(Section):
     """How a checkpoint's weights are changed."""
 
-    method: Annotated[Literal["full", "lora", "qlora", "spectrum"], WORD] = key("full", "what is trained")
+    method: Annotated[Literal["full", "head", "lora", "qlora", "spectrum"], WORD] = key(
+        "full", "what is trained: everything, the head alone, adapters, adapters on packed weights, the best layers"
+    )
     lora: Lora = key(None, "for `lora` and `qlora`", factory=Lora)
     spectrum: Spectrum = key(None, "for `spectrum`", factory=Spectrum)
     quantization: Quantization = key(None, "for `qlora`", factory=Quantization)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from .fields import (
     WORD,
     Flag,
     Fraction,
     Natural,
     NaturalNumber,
+    Number,
     Positive,
     PositiveNumber,
     Section,
     Share,
+    Text,
     key,
     spelled,
 )
+from .registry import MemoryOptimization
 
 
 class Optimizer(Section):
@@ -35,6 +40,15 @@ class Optimizer(Section):
     eps: PositiveNumber = key(1e-8, "added to the denominator")
     grad_clip: NaturalNumber = key(1.0, "the gradient's norm is cut to this; 0: never")
     correct_bias: Flag = key(True, "AdamW's bias correction; false as in the GPT-2 document's optimizer")
+    layer_factors: Annotated[Literal["thirds"], WORD] | dict[Text, PositiveNumber] | None = key(
+        None,
+        "factors on the learning rate: `thirds`, 0.1 for embeddings and the lower third of the layers, 0.5 for the "
+        "middle, 1 for the upper and the head; or a mapping of patterns of parameter names to factors, such as "
+        "`{embedder: 0.1, 'core.layers.[0-3]': 0.5}`, of which the first that fits counts, else 1",
+    )
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] | None = key(
+        None, "factor on the learning rate from each layer to the one below: 1 for the head, embeddings the smallest"
+    )
 
 
 class DropoutSchedule(Section):
@@ -58,6 +72,9 @@ class Trainer(Section):
     # --- how long ---------------------------------------------------------------------------------------------
     max_iters: Positive | None = key(None, "optimizer steps (or give `epochs`)", required=True)
     epochs: PositiveNumber | None = key(None, "passes over the training data (instead of `max_iters`)")
+    head_first_epochs: NaturalNumber | None = key(
+        None, "the first so many of the epochs train a checkpoint's head alone, those after them everything"
+    )
 
     # --- how much at a time -----------------------------------------------------------------------------------
     batch_size: Positive = key(
@@ -75,7 +92,20 @@ class Trainer(Section):
         None, "sequences in one optimizer step: batch_size x gradient_accumulation_steps, whichever of them is missing"
     )
     batch_sizes: dict[str, dict[str, Positive]] | None = key(
-        None, "batch size by model and task, as in the GPT-2 document"
+        None, "batch size by model and task (instead of `batch_size`): `{gpt2: {classification: 8}}`"
+    )
+    batch_size_auto_adjust: Flag = key(
+        True, "where memory runs out, cut a micro-batch in two and go on with the same sequences a step; false: stop"
+    )
+    min_batch_size: Positive = key(1, "but into no fewer sequences than this")
+    max_memory_usage: Annotated[Number, Field(gt=0, le=1)] | None = key(
+        None, "share of the device's memory (of the machine's, on a CPU) that may be used; null: all there is"
+    )
+    memory_optimization: dict[Text, MemoryOptimization] = key(
+        None,
+        "for models of a family (`model_type` of config.json), where the keys themselves are not given: "
+        "`{llama: {gradient_checkpointing: true}}`; see models.memory_optimization below",
+        factory=dict,
     )
     max_seq_length: Positive | None = key(
         None,

@@ -30,7 +30,7 @@ class LookupGradient:
 
     def clear(self, window: Sequence[Batch]) -> None:
         """After every gradient was set to None, before the backward passes of `window`: put the kept one back."""
-        if self._weight is None:
+        if self._weight is None or not self._weight.requires_grad:  # frozen, as long as the head alone trains
             return
         if self._kept is None:
             self._kept = torch.zeros_like(self._weight)

@@ -119,7 +119,7 @@ def loss_backward(
         gradient = logits.detach()
         total += cross_entropy_(gradient, targets[start : start + chunk], scale, smoothing, softcap, fused)
         logits.backward(gradient)
-    if leaf.grad is not None:
+    if leaf.grad is not None and states.requires_grad:  # not where the head alone trains
         states.backward(leaf.grad)
     return total
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from ..configs.architecture import task_of
-from ..configs.methods import kind_of_weights, lora_settings
+from ..configs.methods import kind_of_weights, lora_settings, method_of
 from ..configs.schema import RunConfig
 from ..configs.schema_fine_tuning import FineTuning
 from ..data.cache import cache_folder
@@ -30,6 +30,7 @@ from ..models.start import Start
 from .classifier import name_labels
 from .folder import RunFolder
 from .load import files_of
+from .phases import head_parameters
 from .snr import matrices_of
 from .spectrum import Selection, choose_layers
 
@@ -81,6 +82,9 @@ def build_on_base(
             lora |= {"modules_to_save": _new_modules(model)}
         add_lora(model, **lora, seed=run.general.seed)
         train_only(model, [name for name, p in model.named_parameters() if p.requires_grad])
+    elif method_of(run) == "head":
+        model = base.load(device)
+        train_only(model, head_parameters(model))
     else:
         chosen = _chosen_layers(run, base, device, folder)
         if base.packing is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -13,22 +14,30 @@ from .adamw8bit import AdamW8bit
 OptimizerName = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float, factors: Mapping[str, float] | None = None) -> list[dict]:
     """Matrices and embeddings decay; biases, norms and other vectors do not (GPT-3, nanoGPT: decay by dimension).
 
     Each group carries `names`, so that optimizer state is saved by parameter name, and `lr_scale`, the factor on the
-    schedule's rate. Tied parameters appear once. Parameters that do not require gradients are left out.
+    schedule's rate: of a parameter that is in `factors` the one there, else 1. Tied parameters appear once. Parameters
+    that do not require gradients are left out.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trained:
         raise UserError("nothing to train: every parameter of the model is frozen")
-    matrices = {name: p for name, p in trained.items() if p.dim() >= 2}
-    vectors = {name: p for name, p in trained.items() if p.dim() < 2}
-    groups = [(matrices, weight_decay), (vectors, 0.0)]
+    scales = {name: (factors or {}).get(name, 1.0) for name in trained}
+    groups: dict[tuple[float, bool], list[str]] = {}
+    for vectors in (False, True):
+        for name, parameter in trained.items():
+            if (parameter.dim() < 2) == vectors:
+                groups.setdefault((scales[name], vectors), []).append(name)
     return [
-        {"params": list(members.values()), "names": list(members), "weight_decay": decay, "lr_scale": 1.0}
-        for members, decay in groups
-        if members
+        {
+            "params": [trained[name] for name in names],
+            "names": names,
+            "weight_decay": 0.0 if vectors else weight_decay,
+            "lr_scale": scale,
+        }
+        for (scale, vectors), names in groups.items()
     ]
 
 

@@ -29,11 +29,14 @@ from .checkpoint import latest_checkpoint, remove_partial
 from .classifier import classifier, measure_baseline
 from .folder import RunFolder, new_run_folder, write_text
 from .initial import initial_model, initial_tokenizer
+from .layer_rates import describe_factors, layer_factors
 from .losses import chunk_tokens
 from .metrics import Trackers
 from .objectives import ClassLoss
 from .on_base import adapter_writer, build_on_base
 from .optimizers import build_optimizer, parameter_groups
+from .out_of_memory import advice, is_out_of_memory, memory_limit
+from .phases import HeadFirst
 from .precision import DTYPES, Precision, build_precision
 from .progress import duration
 from .reading import Reading, context_of, read_data
@@ -55,9 +58,15 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
     _prepare(run.general.seed, device, run.trainer.deterministic)
     folder, checkpoint = _open_folder(run, resume)
     try:
-        trainer, reading, analysis = _build(run, device, folder, checkpoint)
-        announce(run, trainer, reading, folder, checkpoint)
-        interrupt = trainer.fit()
+        with memory_limit(run.trainer.max_memory_usage, device):
+            trainer, reading, analysis = _build(run, device, folder, checkpoint)
+            announce(run, trainer, reading, folder, checkpoint)
+            interrupt = trainer.fit()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        what = "memory ran out before a step could be made, or while one was evaluated or saved"
+        raise UserError(advice(device.type, what, checkpointing=run.trainer.gradient_checkpointing)) from error
     finally:
         folder.close_metrics()
     trainer.trackers.close()
@@ -99,14 +108,19 @@ def _build(
     model, rest = _model(run, start, tokenizer, device, folder, checkpoint, reading.classes)
     config = model.config
     model.gradient_checkpointing = run.trainer.gradient_checkpointing
+    head_first = _head_first(run, model, reading.train.batches_per_epoch)
     use_kernels(model, run.model.use_liger_kernels)
     use_flash_attention(model, run.model.use_flash_attention, dropout=0.0)  # the configuration knows its dropout
     settings, learning_rate = plan_steps(run, reading.train.batches_per_epoch, config.vocab_size)
     precision = build_precision(run.trainer.mixed_precision, device)
     options = run.trainer.optimizer
+    factors = layer_factors(model, options.layer_factors, options.layer_decay)
+    groups = parameter_groups(model, options.weight_decay, factors)
+    if set(factors.values()) != {1.0}:
+        print(describe_factors(groups), file=sys.stderr)
     optimizer = build_optimizer(
         options.name,
-        parameter_groups(model, options.weight_decay),
+        groups,
         lr=options.lr,
         betas=(options.beta1, options.beta2),
         eps=options.eps,
@@ -124,6 +138,7 @@ def _build(
         learning_rate=learning_rate,
         dropout=_dropout(run, settings.max_iters),
         settings=settings,
+        head_first=head_first,
         folder=folder,
         trackers=_trackers(run, folder),
         bytes_per_token=reading.bytes_per_token,
@@ -217,6 +232,10 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         keep_checkpoints=run.output.save_total_limit or 0,
         seed=run.general.seed,
         compile=t.compile,
+        # Crops at random places have no end; all else is seen once an epoch, whose last window may be short.
+        batches_per_epoch=None if run.dataset.format is None and t.datasampling == "standard" else batches_per_epoch,
+        min_batch_size=t.min_batch_size,
+        batch_size_auto_adjust=t.batch_size_auto_adjust,
         task_intervals=intervals[:1],  # dataset_loss_eval_iters is of the loss alone
         measure_gap=e.measure_gap,
     ), learning_rate
@@ -230,6 +249,20 @@ def _tasks(run: RunConfig, model: Model, tokenizer: Tokenizer, reading: Reading,
     return lambda stop: run_tasks(
         model, tokenizer, run.evaluation, texts=reading.texts, run=run, autocast=precision.autocast, stop=stop
     )
+
+
+def _head_first(run: RunConfig, model: Model, batches_per_epoch: int) -> HeadFirst | None:
+    """The phase before the trunk trains; None for a run that has none."""
+    if not run.trainer.head_first_epochs:
+        return None
+    settings, _ = plan_steps(run, batches_per_epoch, model.config.vocab_size)
+    steps = round(run.trainer.head_first_epochs * math.ceil(batches_per_epoch / settings.accumulation))
+    if steps >= settings.max_iters:
+        raise UserError(
+            f"trainer.head_first_epochs: {run.trainer.head_first_epochs:g} epochs are {steps:,} steps, and the run has "
+            f"{settings.max_iters:,} in all: raise max_iters or epochs, or take fine_tuning.method head"
+        )
+    return HeadFirst(model, steps)
 
 
 def _dropout(run: RunConfig, max_iters: int) -> DropoutSchedule | None:
