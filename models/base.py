@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ..errors import UserError
 from .config import Task
@@ -46,6 +48,29 @@ class Base:
         return cls(**{**values, "packing": packing})
 
 
+class CastLinear(nn.Linear):
+    """A Linear in fp32 among others in 16 bits: it takes what they give, and gives the same, without autocast too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in) -> (..., out), in the dtype of the input"""
+        if torch.is_autocast_enabled(input.device.type):  # which casts, and keeps the copy for the whole step
+            return super().forward(input)
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        return F.linear(input, self.weight.to(input.dtype), bias)
+
+
+class CastLayerNorm(nn.LayerNorm):
+    """A LayerNorm of which a part is in fp32 among layers in 16 bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., C) -> (..., C), in the dtype of the input"""
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        return F.layer_norm(input, self.normalized_shape, self.weight.to(input.dtype), bias, self.eps)
+
+
+_CASTING: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: CastLinear, nn.LayerNorm: CastLayerNorm}
+
+
 def train_only(model: Model, names: Iterable[str]) -> None:
     """These parameters train, in fp32; all others are frozen.
 
@@ -59,6 +84,9 @@ def train_only(model: Model, names: Iterable[str]) -> None:
         parameter.requires_grad_(name in wanted)
         if name in wanted:
             parameter.data = parameter.data.float()
+    for module in model.modules():
+        if type(module) in _CASTING and any(p.requires_grad for p in module.parameters(recurse=False)):
+            module.__class__ = _CASTING[type(module)]
 
 
 def restored(state: Mapping[str, Any], trained: Iterable[str], device: str | torch.device = "cpu") -> Model:

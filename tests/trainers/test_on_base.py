@@ -13,7 +13,7 @@ import pytest
 import torch
 from groundup.errors import UserError
 from groundup.models import load_pretrained
-from groundup.models.base import Base
+from groundup.models.base import Base, train_only
 from groundup.models.lora import adapters, add_lora, load_adapter
 from groundup.models.quant import Packing
 from groundup.models.quant.packed import PackedLinear
@@ -121,6 +121,28 @@ def test_it_learns(start: Any, checkpoint: Checkpoint, method: str):
     results = json.loads((folder / "training_results.json").read_text())
     assert results["heldout"]["loss"] < before - 0.5
     assert 0 < results["trained_parameters"] < results["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((name, words) for name in ("llama", "gpt2") for words in (LORA, QLORA, SPECTRUM, SPECTRUM_4BIT)),
+        ("gpt2", (*LORA, "--fine_tuning.lora.bias", "all")),
+    ],
+)
+def test_in_bf16_what_trains_is_in_fp32(start: Any, checkpoint: Checkpoint, name: str, words: tuple[str, ...]):
+    """Sampling and the tasks of an evaluation run outside of a step, and pictures are drawn of attention."""
+    more = ("trainer.mixed_precision=bf16", "trainer.gradient_checkpointing=true", "output.plots=true")
+    folder = start("out", f"model={checkpoint(name)}", *words, *more)
+    saved = load_file(step(folder, 4) / "model.safetensors")
+    assert {value.dtype for value in saved.values()} == {torch.float32}
+    base = json.loads((step(folder, 4) / "state.json").read_text())["base"]
+    assert base["dtype"] == "bf16"
+    model = Base.from_dict(base).load()
+    train_only(model, [key for key, _ in model.named_parameters() if key in saved])
+    ids = ids_of(model)
+    assert model(ids).dtype == torch.bfloat16
+    assert not torch.equal(load_run(folder)[0](ids).float(), model(ids).float())
 
 
 def test_random_weights_are_kept_with_the_run_and_move_with_it(start: Any, tmp_path: Path):
