@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..models.config import ModelConfig, RopeConfig, Task
+from ..models.distil import chosen_layers, student_config
 from ..models.start import Start, find_start, resumed_start
 from .schema_model import Initialization
 from .schema_run import RunConfig
@@ -23,9 +24,17 @@ def start_of(run: RunConfig, resume: Path | None = None) -> Start | None:
     if not run.model.base_model:
         return None
     if resume is None:
-        return find_start(run.model.base_model)
+        return _student(run, find_start(run.model.base_model))
     elsewhere = run.general.paths.checkpoint_dir
     return resumed_start(Path(elsewhere) / resume.parent.name / resume.name if elsewhere else resume)
+
+
+def _student(run: RunConfig, start: Start) -> Start:
+    """The layers of a checkpoint that a student is made of; the checkpoint itself where a run names none."""
+    if run.distillation is None or run.distillation.layers is None or run.model.core_model_type == "hf_core":
+        return start
+    layers = chosen_layers(run.distillation.layers, start.config.n_layers, "distillation.layers")
+    return replace(start, name=f"distil-{start.name}", config=student_config(start.config, layers), layers=layers)
 
 
 def task_of(run: RunConfig, start: Start | None) -> Task:

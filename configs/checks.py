@@ -12,6 +12,7 @@ from ..models.start import Start
 from .architecture import architecture
 from .batches import check_batches, complete_memory
 from .devices import device_type
+from .distillation import check as check_distillation
 from .fields import shown
 from .from_checkpoint import Refuse, check_tokenizer, complete_from
 from .from_checkpoint import check as check_checkpoint
@@ -106,6 +107,7 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
             )
     if start is None and run.fine_tuning is not None:
         refuse("fine_tuning", "it is a checkpoint that is fine-tuned: name one in model.base_model, or leave this out")
+    check_distillation(run, start, refuse)
     _objective(run, start, refuse)
     _steps(run, start, refuse)
     check_batches(run, start, layer, refuse)

@@ -2,6 +2,7 @@
 
 from .resolve import load_config, parse_config
 from .schema_data import Dataset, Preprocessing
+from .schema_distillation import Distillation
 from .schema_evaluation import Evaluation
 from .schema_fine_tuning import FineTuning, Lora, Quantization, Spectrum
 from .schema_general import Distributed, General, Logging, Output, Paths
@@ -12,6 +13,7 @@ from .schema_trainer import DropoutSchedule, Optimizer, Trainer
 __all__ = [
     "Attention",
     "Dataset",
+    "Distillation",
     "Distributed",
     "DropoutSchedule",
     "Evaluation",

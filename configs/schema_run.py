@@ -9,6 +9,7 @@ import yaml
 from .fields import Section, Strict, key
 from .registry import Models
 from .schema_data import Dataset
+from .schema_distillation import Distillation
 from .schema_evaluation import Evaluation
 from .schema_fine_tuning import FineTuning
 from .schema_general import Distributed, General, Output
@@ -23,6 +24,7 @@ class RunConfig(Strict):
 
     model: Model = key(None, "what is trained", factory=Model)
     fine_tuning: FineTuning | None = key(None, "how a checkpoint's weights are changed")
+    distillation: Distillation | None = key(None, "a larger model that is learned from")
     trainer: Trainer = key(None, "how the weights are found", factory=Trainer)
     dataset: Dataset = key(None, "what the model reads", factory=Dataset)
     evaluation: Evaluation = key(None, "what is measured while training", factory=Evaluation)
@@ -45,7 +47,7 @@ class RunConfig(Strict):
         ):  # what is null follows from the core, and may have no null of its own
             values["model"] = {name: value for name, value in values["model"].items() if value is not None}
         del values["trainer"]["effective_batch_size"]  # follows from the batch size and the accumulation
-        for name in ("fine_tuning", "models"):
+        for name in ("fine_tuning", "distillation", "models"):
             if values[name] is None:
                 del values[name]
         return values
@@ -78,6 +80,7 @@ SECTIONS: dict[Path, type[Section]] = {}
 _walk(RunConfig, (), FIELDS, SECTIONS)
 OPTIONAL = {
     ("fine_tuning",),
+    ("distillation",),
     ("trainer", "dropout_schedule"),
     ("dataset", "preprocessing"),
     ("dataset", "template"),

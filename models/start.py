@@ -36,6 +36,7 @@ class Start:
     entry: RegistryEntry | None = None
     hf: Mapping[str, Any] | None = None
     resumed: bool = False  # the run itself: its own last checkpoint, not what it started from
+    layers: tuple[int, ...] | None = None  # those of it that the model is made of; `config` has no others
     on_base: bool = False  # a checkpoint of ours that holds no more than what trained, on weights that lie elsewhere
 
 

@@ -10,6 +10,7 @@ import torch
 from ..configs.architecture import architecture, task_of
 from ..configs.schema import RunConfig
 from ..errors import UserError, notice
+from ..models.distil import student_of
 from ..models.hf.loader import heads_in, load_pretrained
 from ..models.model import Model, build_model
 from ..models.saved import load_saved
@@ -66,6 +67,7 @@ def initial_model(run: RunConfig, start: Start | None, tokenizer: Tokenizer, dev
         _take_core(model, start)
     else:
         model = _pretrained(start, device, seed)
+        model = model if start.layers is None else student_of(model, start.layers)
     if run.model.freeze_core:
         model.core.requires_grad_(False)
     return model

@@ -31,6 +31,10 @@ HiddenStates = Callable[..., Tensor]  # a model's hidden_states, perhaps compile
 class Objective(Protocol):
     """What the Trainer asks of a task."""
 
+    def begin(self, window: Sequence[Batch]) -> None:
+        """Told the micro-batches of a step before their backward passes, for counts beyond that of its targets."""
+        ...
+
     def targets(self, batch: Batch) -> int:
         """How many terms the loss of a batch has."""
         ...
@@ -57,6 +61,9 @@ class TokenLoss:
     chunk: int
     smoothing: float = 0.0
     bytes_per_token: float | None = None
+
+    def begin(self, window: Sequence[Batch]) -> None:
+        pass
 
     def targets(self, batch: Batch) -> int:
         return int((batch.labels != IGNORE).sum())
@@ -99,6 +106,9 @@ class ClassLoss:
     precision: Precision
     smoothing: float = 0.0
     counted: Tensor | None = None  # (n, n) of the last evaluation: rows of a true class taken for another
+
+    def begin(self, window: Sequence[Batch]) -> None:
+        pass
 
     def targets(self, batch: Batch) -> int:
         return int((batch.labels != IGNORE).sum())

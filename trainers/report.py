@@ -7,6 +7,7 @@ import math
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import torch
 
 from ..configs.methods import kind_of_weights, method_of
 from ..configs.schema import RunConfig
+from ..data.sampling import Batch
 from ..errors import notice
 from ..evaluation.baseline import NAME as BAG_OF_WORDS
 from ..models.flash import flash_use
 from .analysis import Analysis
+from .distillation import DistillationLoss
 from .folder import RunFolder, write_text
 from .metrics import read_jsonl
 from .page import write_page
@@ -148,6 +151,15 @@ def write_results(
         if test:
             results["test"] = test
             folder.write_json(tested / "metrics" / "test.json", test)
+    if finished and isinstance(trainer.objective, DistillationLoss):
+        results["distillation"] = trainer.objective.against_teacher(lambda: _as_measured(trainer))
     folder.write_json(folder.results, results)
     write_page(folder, tested)
     return results
+
+
+def _as_measured(trainer: Trainer) -> Iterator[Batch]:
+    """The held-out batches as an evaluation sees them: masked where the run masks, on the model's device."""
+    device = next(trainer.model.parameters()).device
+    for index, batch in enumerate(trainer.heldout()):
+        yield (batch if trainer.mask is None else trainer.mask(batch, seed=0, index=index)).to(device)

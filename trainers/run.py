@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..tokenizers.load import load_tokenizer
 from .analysis import Analysis
 from .checkpoint import latest_checkpoint, remove_partial
 from .classifier import classifier, measure_baseline
+from .distillation import comparison
 from .folder import RunFolder, new_run_folder, write_text
 from .initial import initial_model, initial_tokenizer
 from .layer_rates import describe_factors, layer_factors
@@ -42,11 +44,14 @@ from .progress import duration
 from .reading import Reading, context_of, read_data
 from .report import announce, versions, write_results
 from .schedules import DropoutSchedule, LearningRate
+from .teacher import learn_from_teacher
 from .trainer import Settings, Trainer
 
 
-def train(run: RunConfig, resume: Path | None = None) -> int:
+def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], None] = lambda root: None) -> int:
     """Train as the configuration says, in a new folder or on from the last checkpoint of `resume`.
+
+    `opened` is told the folder before anything is done in it.
 
     Returns:
         The exit code: 0, or 128 + the number of the signal that ended the run early.
@@ -57,6 +62,7 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
     device = torch.device(run.general.device)
     _prepare(run.general.seed, device, run.trainer.deterministic)
     folder, checkpoint = _open_folder(run, resume)
+    opened(folder.root)
     try:
         with memory_limit(run.trainer.max_memory_usage, device):
             trainer, reading, analysis = _build(run, device, folder, checkpoint)
@@ -82,6 +88,8 @@ def train(run: RunConfig, resume: Path | None = None) -> int:
     print(f"done in {duration(trainer.progressed.seconds)}: {folder.root}", file=sys.stderr)
     if run.model.use_flash_attention is True:
         print(flash_use(trainer.model), file=sys.stderr)
+    if "distillation" in results:
+        print(comparison(results["distillation"]), file=sys.stderr)
     if "heldout" in results:
         print(f"held-out loss {results['heldout']['loss']:.4f}{_accuracy(results)}", file=sys.stderr)
     return 0
@@ -127,8 +135,11 @@ def _build(
         correct_bias=options.correct_bias,
     )
     folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
-    objective = ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None
-    analysis = Analysis(folder, model, tokenizer, reading, objective, pictures=run.output.plots)
+    classes = ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None
+    objective = classes or learn_from_teacher(
+        run, model, tokenizer, precision, settings, reading.bytes_per_token if reading.mask is None else None
+    )
+    analysis = Analysis(folder, model, tokenizer, reading, classes, pictures=run.output.plots)
     trainer = Trainer(
         model=model,
         optimizer=optimizer,
