@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import sys
 
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, notice
 
 # Linux shows every GPU as a device file; without one of these there is no need to load torch to know the answer.
 _GPU_FILES = ("/dev/nvidia*", "/dev/nvhost*", "/dev/kfd", "/dev/dxg")
@@ -30,6 +31,7 @@ def best_device() -> str:
     """cuda, else mps, else cpu; torch is imported only where there may be a GPU."""
     if sys.platform.startswith("linux") and not any(glob.glob(pattern) for pattern in _GPU_FILES):
         return "cpu"
+    _let_mps_fall_back()
     import torch
 
     if torch.cuda.is_available():
@@ -42,6 +44,7 @@ def require_device(device: str) -> None:
     kind = device_type(device)
     if kind == "cpu":
         return
+    _let_mps_fall_back()
     import torch
 
     remedy = "general.device=auto takes the best there is."
@@ -53,3 +56,27 @@ def require_device(device: str) -> None:
         index = int(device.split(":")[1]) if ":" in device else 0
         if index >= torch.cuda.device_count():
             raise UserError(f"general.device: there is no {device}, only {torch.cuda.device_count()} GPU(s). {remedy}")
+
+
+def usable_device(device: str) -> str:
+    """`device`, or the best there is where this machine has none of its kind, which is said.
+
+    Raises:
+        UserError: it has some of its kind, but not this one.
+    """
+    try:
+        require_device(device)
+    except UserError:
+        best = best_device()
+        if best == device_type(device):
+            raise
+        missing = {"cuda": "no CUDA GPU", "mps": "no Apple GPU"}[device_type(device)]
+        notice(f"general.device {device}: this machine has {missing}, so the run falls back to {best}")
+        return best
+    return device
+
+
+def _let_mps_fall_back() -> None:
+    """What an Apple GPU has no operation for is done by the CPU, with a warning of torch's, which reads this once."""
+    if sys.platform == "darwin":
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..models.config import ModelConfig
 from ..models.flops import flops_per_token
+from ..models.hf.families import model_config
 from ..models.start import Start
 from .architecture import architecture, start_of, task_of
 from .costs import FP32, MOMENTS, parameters, training_memory
@@ -58,6 +59,8 @@ def plan(run: RunConfig, rate: float | None = None, start: Start | None = None) 
     start = start or start_of(run)
     config = architecture(run, vocabulary(run, notes, start), start)
     task = task_of(run, start)
+    if task == "classification" and start is not None and start.hf is not None:
+        config = model_config(start.hf, task, start.name)  # with its pooler, if it has one
     trainer, evaluation = run.trainer, run.evaluation
     tokens = trainer.max_seq_length or run.model.context_window
     half = trainer.mixed_precision != "no"

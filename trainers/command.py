@@ -50,6 +50,7 @@ def _run(command: Command) -> int:
         print(f"written: {export_run(*command.export)}")
         return 0
     from ..configs.architecture import start_of
+    from ..configs.devices import usable_device
     from ..configs.resolve import load_config
 
     config, resume = command.config, None
@@ -57,7 +58,15 @@ def _run(command: Command) -> int:
         resume = _find(command)
         config = str(resume / "config.yaml")
     planning = command.action == "plan"
-    run = load_config(config, command.overrides, planning=planning, test_mode=command.test_mode, resume=resume)
+    usable = str if planning or command.action == "validate" else usable_device
+    run = load_config(
+        config,
+        command.overrides,
+        planning=planning,
+        test_mode=command.test_mode,
+        resume=resume,
+        usable=usable,
+    )
     if command.action == "validate":
         _look_at_data(run)
         print(f"{config or 'the command line'} is valid: {summary(run, start_of(run, resume))}")
@@ -68,10 +77,8 @@ def _run(command: Command) -> int:
         start = start_of(run, resume)
         print(plan(run, measure_rate(run, start=start), start))
         return 0
-    from ..configs.devices import require_device
     from .run import train
 
-    require_device(run.general.device)
     return train(run, resume)
 
 

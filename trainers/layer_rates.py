@@ -77,8 +77,12 @@ def _parts(name: str) -> list[str]:
 
 def _shown(name: str) -> str:
     block = _BLOCK.match(name)
-    return f"layer {block[1]}" if block else name.partition(".")[0]
+    if block:
+        return f"layer {block[1]}"
+    return "last norm" if name.startswith("core.norm.") else name.partition(".")[0]
 
 
 def _order(shown: str) -> tuple[int, int]:
-    return (1, int(shown.split()[1])) if shown.startswith("layer ") else (0 if shown == "embedder" else 2, 0)
+    if shown.startswith("layer "):
+        return 1, int(shown.split()[1])
+    return {"last norm": 2, "head": 3}.get(shown, 0), 0

@@ -143,7 +143,6 @@ class Trainer:
     def _update(self, window: list[Batch], hidden_states: Callable[..., Tensor]) -> tuple[float, float]:
         """Forward and backward over the window, clip, update. -> mean loss a target, gradient norm."""
         s, scaler = self.settings, self.precision.scaler
-        self._objective.begin(window)
         targets = sum(map(self._objective.targets, window))
         scale = self.precision.loss_scale / max(1, targets)
 
@@ -257,20 +256,36 @@ class Trainer:
 
     def _heldout(self, interrupt: Interrupt) -> dict[str, float] | None:
         """Numbers on held-out rows, and where the gap is wanted, on as many of training; None if a signal arrived."""
-        result = self._numbers(self.heldout(), interrupt)
+        result = self._numbers(self.heldout, interrupt)
         if result is None:
             return None
         self.measured(self.progressed.step)
         if not self.settings.measure_gap:
             return result
         count = sum(len(batch.input_ids) for batch in self.heldout())
-        training = self._numbers(first_rows(self.train, count), interrupt)
+        training = self._numbers(lambda: first_rows(self.train, count), interrupt)
         return None if training is None else result | gap_of(result, training)
 
-    def _numbers(self, batches: Iterator[Batch], interrupt: Interrupt) -> dict[str, float] | None:
-        device, mask = next(self.model.parameters()).device, self.mask
-        masked = (batch if mask is None else mask(batch, seed=0, index=i) for i, batch in enumerate(batches))
-        return self._objective.evaluate((batch.to(device) for batch in masked), lambda: bool(interrupt))
+    def _numbers(self, source: Callable[[], Iterator[Batch]], interrupt: Interrupt) -> dict[str, float] | None:
+        """Of the same rows, where memory runs out in smaller batches."""
+        device, mask, rows = next(self.model.parameters()).device, self.mask, self.progressed.micro_batch
+        failed = 0  # rows of the last batch that was begun
+
+        def batches() -> Iterator[Batch]:
+            nonlocal failed
+            masked = (batch if mask is None else mask(batch, seed=0, index=i) for i, batch in enumerate(source()))
+            for batch in cut((batch.to(device) for batch in masked), rows):
+                failed = len(batch.input_ids)
+                yield batch
+
+        while True:
+            done, result = attempt(lambda: self._objective.evaluate(batches(), lambda: bool(interrupt)))
+            if done:
+                return result
+            rows = smaller(failed, 1)
+            if rows is None:
+                raise UserError(advice(self.precision.device_type, "memory ran out while one row was evaluated"))
+            notice(f"memory ran out while {failed} rows were evaluated at a time: it begins again with {rows}")
 
     def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:
         """Held-out loss and a sample. -> whether it is the best so far, which the untrained model never is."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from groundup.configs.devices import best_device, check_name, device_type, require_device
+from groundup.configs.devices import best_device, check_name, device_type, require_device, usable_device
+from groundup.configs.schema import load_config
 from groundup.errors import UserError
 
 
@@ -58,3 +60,27 @@ def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch):
     require_device("cuda:1")
     with pytest.raises(UserError, match=r"there is no cuda:2, only 2 GPU"):
         require_device("cuda:2")
+
+
+def test_a_run_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("glob.glob", lambda pattern: ["/dev/nvidia0"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert usable_device("cpu") == "cpu"
+    assert capsys.readouterr().err == ""
+    assert usable_device("mps") == "cpu"
+    assert "mps: this machine has no Apple GPU, so the run falls back to cpu" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert usable_device("mps") == "cuda"
+    assert usable_device("cuda:0") == "cuda:0"
+    with pytest.raises(UserError, match="there is no cuda:3"):
+        usable_device("cuda:3")
+
+
+def test_values_by_device_are_those_of_the_device_it_falls_back_to(tmp_path: Path):
+    path = tmp_path / "run.yaml"
+    path.write_text("model: gpt2\ndevice: mps\ntrainer: {batch_size: {mps: 8, cpu: 2}}\n")
+    assert load_config(path).trainer.batch_size == 8
+    run = load_config(path, usable=lambda device: "cpu")
+    assert (run.general.device, run.trainer.batch_size) == ("cpu", 2)

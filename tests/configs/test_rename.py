@@ -42,6 +42,7 @@ SAMPLES: dict[str, Any] = {
     "model.init": "random",
     "output.run_name": "mine",
     "output.output_dir": "elsewhere",
+    "trainer.memory_optimization": {},
     "trainer.optimizer.lr": 0.125,
     "trainer.optimizer.name": "paged_adamw_8bit",
     "trainer.optimizer.correct_bias": False,

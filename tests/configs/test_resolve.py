@@ -34,6 +34,8 @@ def test_defaults_of_the_core_model_document(load: Load):
         "eps": 1e-8,
         "grad_clip": 1.0,
         "correct_bias": True,
+        "layer_factors": None,
+        "layer_decay": None,
     }
     assert (run.trainer.decay_lr, run.trainer.log_interval, run.trainer.checkpoint_interval) == (True, 10, 10_000)
     assert (run.evaluation.interval, run.evaluation.num_samples) == (2000, 1000)
@@ -251,7 +253,6 @@ def test_constant_needs_no_warmup(load: Load):
 
 GIVEN: dict[str, Any] = {
     "models": ["BERT-tiny"],
-    "trainer.batch_sizes": {"gpt2": {"classification": 8}},
     "dataset.format": "alpaca",
     "dataset.preprocessing": {"add_eos_token": True},
     "output.push_to_hub": True,
