@@ -16,6 +16,7 @@ from .architecture import start_of
 from .checks import complete, doubtful, impossible, missing
 from .defaults import TEST_MODE, defaults_for, kind_of, task_of
 from .devices import best_device, check_name, device_type
+from .distillation import taught
 from .fields import DEVICES, is_mapping, shown
 from .layers import Layer, layer_of, merge
 from .not_yet import refusals
@@ -141,10 +142,12 @@ def _parse(
 def _parse_for(sources: Sources, device: str) -> tuple[RunConfig, Layer]:
     profile = sources.profiles.get(device_type(device), Layer())
     written = merge(sources.file, profile, sources.overrides)
+    made = taught(written)
+    written = merge(made, written)
     kind, task = kind_of(written), task_of(written)
     settings = {"output.run_name": sources.name, **defaults_for(kind, task, written)}
     defaults = layer_of(settings, f"default of a {kind} run")
-    layer = merge(defaults, sources.file, profile, sources.test_mode, sources.overrides)
+    layer = merge(defaults, made, sources.file, profile, sources.test_mode, sources.overrides)
     run = parse_layer(merge(layer, layer_of({"general.device": device}, "general.device")), device_type(device), task)
     raise_all(wrong_set(written))
     return run, layer

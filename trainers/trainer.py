@@ -143,6 +143,7 @@ class Trainer:
     def _update(self, window: list[Batch], hidden_states: Callable[..., Tensor]) -> tuple[float, float]:
         """Forward and backward over the window, clip, update. -> mean loss a target, gradient norm."""
         s, scaler = self.settings, self.precision.scaler
+        self._objective.begin(window)
         targets = sum(map(self._objective.targets, window))
         scale = self.precision.loss_scale / max(1, targets)
 
