@@ -11,7 +11,6 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,8 +56,8 @@ def cut(window: Iterable[Batch], rows: int | None) -> Iterator[Batch]:
             yield batch
             continue
         for start in range(0, size, rows):
-            tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-            yield Batch(**{k: None if v is None else v[start : start + rows] for k, v in tensors.items()})
+            part = slice(start, start + rows)
+            yield Batch(labels=batch.labels[part], **{name: tensor[part] for name, tensor in batch.inputs.items()})
 
 
 def smaller(rows: int, least: int) -> int | None:
