@@ -9,6 +9,7 @@ from ..errors import UserError, nearest
 from ..models.start import Start
 from .docs import default_of
 from .schema_run import FIELDS, RunConfig
+from .several import model_sets
 from .unknown import hint
 
 Action = Literal["train", "validate", "plan", "list-models", "export", "help", "help-all"]
@@ -38,6 +39,7 @@ Train a transformer as a YAML file says.
 
   python train.py --config FILE [--section.key VALUE | section.key=VALUE ...] [--validate | --plan]
   python train.py --model NAME --dataset NAME [--init random] [--section.key VALUE ...]
+  python train.py --models NAME NAME ... --dataset NAME [--section.key VALUE ...]
   python train.py --resume RUN_DIR|latest [--section.key VALUE ...]
   python train.py --export RUN_DIR --output DIR [--dtype WORD]
 
@@ -46,6 +48,7 @@ Train a transformer as a YAML file says.
   python train.py --config configs/gpt2_small.yaml --plan
   python train.py --config configs/quickstart.yaml dataset.name=my_text.txt output.run_name=mine
   python train.py --model gpt2 --dataset my_text.txt
+  python train.py --models ultra-fast RoBERTa-base --dataset imdb
   python train.py --model BERT-tiny --init random --dataset stdlib --plan
   python train.py --resume latest
 
@@ -185,6 +188,8 @@ def help_text() -> str:
     lines = [USAGE, ""]
     lines += [f"  {f'{name} {value}':<22}{meaning}" for name, (value, meaning) in OPTIONS.items()]
     lines += [f"  {flag:<22}{meaning}" for flag, meaning in FLAGS.items()]
+    lines += ["", "Sets of models, for --models"]
+    lines += [f"  {name:<22}{one.what}" for name, one in model_sets().items()]
     for title, keys in MAIN_KEYS.items():
         lines += ["", f"{title:<40}default"]
         for key in keys:

@@ -59,8 +59,10 @@ trained at the rates above, and else like published ones.
 REGISTRY = """\
 ## models: several models, and registry entries
 
-`models:` is a list of names or entries, or a section with the keys of `models` below. *(not available yet: it is read
-and checked)*
+`models:` is a list of names, named sets and entries, or a section with the keys of `models` below; on the command line
+`--models A B C`. Each is trained in a process of its own, one after another, whatever becomes of the others; at the end
+they stand side by side, and the exit code is 1 if any failed. What an entry says beats the rest of the file, and the
+command line beats both; its recommended batch size and its `lora` are taken where nothing else is said.
 """
 
 

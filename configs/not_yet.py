@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .batches import only_memory
 from .layers import Layer
 from .schema_run import RunConfig
 
@@ -32,12 +31,6 @@ def _given(value: Any) -> bool:
 
 
 NOT_YET = (
-    NotYet(
-        "models",
-        lambda models: _given(models) and not only_memory(models),
-        "training several models",
-        "give one model under `model:`",
-    ),
     NotYet("output.push_to_hub", _given, "uploading to the hub", "set it to false"),
     NotYet("output.hub_model_id", _given, "uploading to the hub", "leave it out"),
     NotYet("distributed.use_deepspeed", _given, "DeepSpeed", "set it to false and train in one process", True),

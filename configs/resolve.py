@@ -23,9 +23,10 @@ from .not_yet import refusals
 from .overrides import parse_overrides
 from .parse import parse_layer, raise_all, wrong_set
 from .read import read_yaml
-from .registry import as_run
+from .registry import as_run, read_models
 from .rename import canonical
 from .schema_run import Path, RunConfig
+from .several import Chosen, choose, narrow
 from .unknown import unknown_keys
 
 FilePath = str | os.PathLike[str]
@@ -40,6 +41,12 @@ class Sources:
     test_mode: Layer = field(default_factory=Layer)
     overrides: Layer = field(default_factory=Layer)
     name: str | None = None
+    recommended: Layer = field(default_factory=Layer)  # for one of several models, below the file
+    chosen: Layer = field(default_factory=Layer)  # its own settings, above the file
+
+    def narrow(self, chosen: Chosen) -> None:
+        """Become the sources of one of several models."""
+        self.recommended, self.chosen = narrow([self.file, *self.profiles.values(), self.overrides], chosen)
 
 
 def load_config(
@@ -48,6 +55,7 @@ def load_config(
     *,
     planning: bool = False,
     test_mode: bool = False,
+    chosen: Chosen | None = None,
     resume: pathlib.Path | None = None,
     find_device: Callable[[], str] = best_device,
     usable: Callable[[str], str] = str,
@@ -59,13 +67,32 @@ def load_config(
     EMOBENCH_TEST_MODE=1 in the environment; `resume` is the run's folder where it goes on: a checkpoint it started from
     is then not asked for again; `find_device` is what `device: auto` asks; `usable` gives the device to use for the one
     that is named (devices.usable_device where the run is to begin at once).
+    With `chosen` it is the run of that one of its `models`.
     Raises UserError, naming file, line and key, for what is unknown, of a wrong type, contradictory or not available.
     """
     sources = read_sources(path, overrides or [])
+    if chosen is not None:
+        sources.narrow(chosen)
     if test_mode or os.environ.get("EMOBENCH_TEST_MODE", "0") not in ("", "0"):
         sources.test_mode = layer_of(TEST_MODE, "test mode")
     run, layer = _parse(sources, find_device, usable)
     return resolve(run, layer, planning=planning, resume=resume)
+
+
+def models_of(path: FilePath | None = None, overrides: list[str] | None = None) -> list[Chosen]:
+    """The models that a configuration names in `models`, one after another; [] where there are none.
+
+    Raises UserError as load_config does, for what can be told without knowing which of them is meant.
+    """
+    sources = read_sources(path, overrides or [])
+    layer = merge(sources.file, sources.overrides)
+    value = layer.tree().get("models")
+    if value is None:
+        return []
+    try:
+        return choose(read_models(value))
+    except ValueError as error:
+        raise UserError(f"{layer.where(('models',))}: {error}.") from None
 
 
 def parse_config(
@@ -100,6 +127,8 @@ def read_sources(path: FilePath | None, overrides: list[str]) -> Sources:
 def resolve(run: RunConfig, layer: Layer, *, planning: bool = False, resume: pathlib.Path | None = None) -> RunConfig:
     """Complete a parsed run and refuse what cannot be honoured. `layer` says where each setting was written."""
     raise_all(refusals(run, layer, planning))
+    if choose(run.models):
+        raise UserError(f"{layer.where(('models',))}: each of them is a run of its own: load one as `chosen`.")
     raise_all(missing(run))
     start = start_of(run, resume)
     run = complete(run, start)
@@ -141,13 +170,14 @@ def _parse(
 
 def _parse_for(sources: Sources, device: str) -> tuple[RunConfig, Layer]:
     profile = sources.profiles.get(device_type(device), Layer())
-    written = merge(sources.file, profile, sources.overrides)
+    written = merge(sources.recommended, sources.file, profile, sources.chosen, sources.overrides)
     made = taught(written)
     written = merge(made, written)
     kind, task = kind_of(written), task_of(written)
     settings = {"output.run_name": sources.name, **defaults_for(kind, task, written)}
     defaults = layer_of(settings, f"default of a {kind} run")
-    layer = merge(defaults, made, sources.file, profile, sources.test_mode, sources.overrides)
+    several = merge(defaults, sources.recommended)
+    layer = merge(several, made, sources.file, profile, sources.chosen, sources.test_mode, sources.overrides)
     run = parse_layer(merge(layer, layer_of({"general.device": device}, "general.device")), device_type(device), task)
     raise_all(wrong_set(written))
     return run, layer

@@ -13,6 +13,7 @@ from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..configs.schema import RunConfig
+    from ..configs.several import Chosen
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +58,8 @@ def _run(command: Command) -> int:
     if command.resume is not None:
         resume = _find(command)
         config = str(resume / "config.yaml")
+    if resume is None and (chosen := _several(command)):
+        return _each(command, chosen)
     planning = command.action == "plan"
     usable = str if planning or command.action == "validate" else usable_device
     run = load_config(
@@ -80,6 +83,49 @@ def _run(command: Command) -> int:
     from .run import train
 
     return train(run, resume)
+
+
+def _several(command: Command) -> list[Chosen]:
+    """The models of a configuration that names several; [] where it names one, or none."""
+    from ..configs.resolve import models_of
+
+    return models_of(command.config, command.overrides)
+
+
+def _each(command: Command, chosen: list[Chosen]) -> int:
+    """Check, plan or train the run of each model; one that cannot be is said, and the others go on."""
+    from ..configs.architecture import start_of
+    from ..configs.devices import usable_device
+    from ..configs.resolve import load_config
+
+    training, planning = command.action == "train", command.action == "plan"
+    runs: list[tuple[Chosen, RunConfig | UserError]] = []
+    for one in chosen:
+        try:
+            usable = usable_device if training else str
+            options = {"planning": planning, "test_mode": command.test_mode, "chosen": one, "usable": usable}
+            run = load_config(command.config, command.overrides, **options)
+            if not training:
+                _look_at_data(run)
+            runs.append((one, run))
+        except UserError as error:
+            runs.append((one, error))
+            print(f"error: {one.name}: {error}", file=sys.stderr)
+    if training:
+        from .several import train_several
+
+        return train_several(runs)
+    for one, run in runs:
+        if isinstance(run, UserError):
+            continue
+        if planning:
+            from ..configs.plan import measure_rate, plan
+
+            start = start_of(run, None)
+            print(f"=== {one.name} ===\n{plan(run, measure_rate(run, start=start), start)}\n")
+        else:
+            print(f"{one.name} is valid: {summary(run, start_of(run, None))}")
+    return int(any(isinstance(run, UserError) for _, run in runs))
 
 
 def _look_at_data(run: RunConfig) -> None:

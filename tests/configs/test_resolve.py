@@ -252,7 +252,6 @@ def test_constant_needs_no_warmup(load: Load):
 
 
 GIVEN: dict[str, Any] = {
-    "models": ["BERT-tiny"],
     "dataset.format": "alpaca",
     "dataset.preprocessing": {"add_eos_token": True},
     "output.push_to_hub": True,
