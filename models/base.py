@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .config import Task
 from .hf.loader import DTYPES, load_pretrained
+from .lora.layer import alone, become
 from .model import Model
 from .quant.replace import Packing
 
@@ -85,8 +86,8 @@ def train_only(model: Model, names: Iterable[str]) -> None:
         if name in wanted:
             parameter.data = parameter.data.float()
     for module in model.modules():
-        if type(module) in _CASTING and any(p.requires_grad for p in module.parameters(recurse=False)):
-            module.__class__ = _CASTING[type(module)]
+        if alone(module) in _CASTING and any(p.requires_grad for p in module.parameters(recurse=False)):
+            become(module, _CASTING[alone(module)])
 
 
 def restored(state: Mapping[str, Any], trained: Iterable[str], device: str | torch.device = "cpu") -> Model:

@@ -116,7 +116,7 @@ class LoRA(nn.Module):
 
     def detach_from(self, linear: nn.Module) -> None:
         """Take the adapter off; the Linear's weight stays as it is."""
-        linear.__class__ = type(linear).__mro__[2]  # what _with_adapter made the class of
+        linear.__class__ = alone(linear)
         delattr(linear, CHILD)
 
     @property
@@ -202,6 +202,16 @@ class _WithAdapter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)"""
         return cast(LoRA, self._modules[CHILD])(x, self, super().forward)
+
+
+def alone(linear: nn.Module) -> type[nn.Module]:
+    """The class of a Linear without the adapter that it may have."""
+    return type(linear).__mro__[2] if isinstance(linear, _WithAdapter) else type(linear)
+
+
+def become(linear: nn.Module, kind: type[nn.Module]) -> None:
+    """Give a Linear another class of its own; an adapter stays on it."""
+    cast(Any, linear).__class__ = _with_adapter(kind) if isinstance(linear, _WithAdapter) else kind
 
 
 @functools.cache
