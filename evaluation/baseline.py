@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..models.start import BAG_OF_WORDS as NAME
 
-NAME = "bag-of-words-tfidf"
 CARD, ARRAYS = "baseline.json", "baseline.npz"
 FORMAT = 1
 FEATURES = 50_000  # words and pairs at most, the most frequent ones

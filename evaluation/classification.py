@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from ..data.sampling import IGNORE, Batch
@@ -113,12 +114,14 @@ def classify(
     stop: Callable[[], bool] = lambda: False,
     total: int | None = None,
     title: str | None = None,
+    each: Callable[[Tensor], object] = lambda logits: None,
 ) -> tuple[dict[str, float], Confusion] | None:
     """Evaluate a classifier without touching weights, gradients or random states.
 
     Args:
         batches: on the model's device, with labels (B,) from 0; rows of class -100 count nowhere.
         stop: asked between batches; True abandons the evaluation.
+        each: told the logits (B, K) of each batch.
         total, title: number of batches and name for a progress bar; without a title there is none.
 
     Returns:
@@ -136,6 +139,7 @@ def classify(
                 return None
             with precision.autocast():
                 logits = model(**batch.inputs)  # (B, K)
+            each(logits)
             counted = Confusion.empty(logits.shape[-1]) if counted is None else counted
             nats += F.cross_entropy(logits.float(), batch.labels, ignore_index=IGNORE, reduction="sum").item()
             real = batch.labels != IGNORE  # (B,)

@@ -12,6 +12,7 @@ EXAMPLES = """\
 examples:
   python evaluate.py --model results/quickstart/2026-01-01_12-00-00
   python evaluate.py --model HF_DIR --tasks perplexity --data my_text.txt
+  python evaluate.py --model CLASSIFIER_RUN --tasks classification --data reviews.csv
   python evaluate.py --model HF_DIR --tasks hellaswag,arc_easy --limit 200 --output numbers.json --samples rows.jsonl
   python evaluate.py --model HF_DIR --tasks mmlu --num-fewshot 5 --data folder/with/mmlu
   python evaluate.py --model HF_DIR --tasks lm-eval:gsm8k --limit 50
@@ -64,13 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--tasks",
         help="comma-separated names of `--list-tasks`, or lm-eval:TASK for any task of lm-evaluation-harness "
-        "(default: perplexity, for encoders masked_lm)",
+        "(default: perplexity, for encoders masked_lm, for classifiers classification)",
     )
     add(
         "--report",
         metavar="RESULTS_DIR",
-        help="compare the runs below a folder: a table here, comparison.csv and comparison.html in it, or in the folder "
-        "that --output names",
+        help="compare the runs below a folder: a table here, comparison.csv and comparison.html in it, or in the "
+        "folder that --output names",
     )
     add("--list-tasks", action="store_true", help="print what can be measured, and exit (as --tasks list)")
     add(
@@ -103,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--samples",
         metavar="FILE",
-        help="write one line of JSON a question: its choices' log-likelihoods, right or not",
+        help="write one line of JSON a question or row: what the model chose, how likely, right or not",
     )
     return parser
 

@@ -39,8 +39,7 @@ def masked_lm(
     Raises:
         UserError: the model is causal, it has no masked-LM head, or the tokenizer no mask token.
     """
-    if model.config.causal:
-        raise UserError("masked_lm needs a bidirectional model: a causal one does not see what comes after the gap")
+    check_guesses(model)
     rows = Sampler(text, batch_size, longest_row(model, context), mode="sequential")
     count = rows.batches_per_epoch if limit is None else min(limit, rows.batches_per_epoch)
     device = next(model.parameters()).device
@@ -64,3 +63,11 @@ def masked_lm(
     )
     assert result is not None  # nothing stops it
     return result
+
+
+def check_guesses(model: Model) -> None:
+    """Raises UserError unless the model guesses masked tokens."""
+    if model.config.causal:
+        raise UserError("masked_lm needs a bidirectional model: a causal one does not see what comes after the gap")
+    if model.task != "masked_lm":
+        raise UserError(f"masked_lm needs a model with a masked-LM head, and this one's is for '{model.task}'")

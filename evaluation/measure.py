@@ -16,11 +16,13 @@ import torch
 from ..configs.schema import RunConfig
 from ..data.cache import cache_folder, short_hash
 from ..errors import UserError, notice
+from ..models.model import Model
 from ..models.saved import read_state
 from ..models.start import Start, find_start
 from ..trainers.folder import write_text
 from ..trainers.load import files_of, load_start
-from .registry import HARNESS, KINDS, TEXT_KINDS, EvalContext, Numbers, task_function, task_names
+from .asked import places, refuse_unused, refuse_unwritable, usual_task
+from .registry import TEXT_KINDS, EvalContext, Numbers, takes, task_function, task_names
 from .scores import Scores, fingerprint
 
 FORMAT = 2  # of the results' JSON
@@ -79,9 +81,24 @@ def evaluate(
     names = task_names(tasks) if tasks else []
     start = find_start(model)
     state = read_state(Path(start.place)) if start.own else {}
-    names = names or [("masked_lm" if start.task == "masked_lm" else "perplexity")]
-    places = _places(names, None if data is None else Path(data).expanduser(), str(data))
-    native, tokenizer = load_start(start, device, dtype)
+    names = names or [usual_task(start)]
+    refuse_unused(
+        names,
+        n_shot=n_shot,
+        seed=seed,
+        batch_size=batch_size,
+        batch_tokens=batch_tokens,
+        add_bos=add_bos,
+        context=context,
+        stride=stride,
+        samples=generations,
+        temperature=temperature,
+        allow_code_execution=allow_code_execution or None,
+        sample=samples,
+    )
+    refuse_unwritable(output, "--output")
+    data_of = places(names, None if data is None else Path(data).expanduser(), str(data))
+    native, tokenizer = load_start(start, device, dtype, classifier="classification" in names)
     run = RunConfig.model_validate(state["config"]) if state else None
     numbers: dict[str, Numbers] = {}
     shared = EvalContext(
@@ -100,6 +117,7 @@ def evaluate(
         progress=progress,
         name=start.name,
         run=run,
+        labels=_labels(state, native),
     )
     with _scores(names, native, output) as scores, _lines(samples) as sample:
         for name in names:
@@ -109,7 +127,7 @@ def evaluate(
                 if sample is not None:
                     sample.write(json.dumps({"task": name} | row, ensure_ascii=False) + "\n")
 
-            one = replace(shared, task=name, data=places[name], scores=scores, sample=add if samples else None)
+            one = replace(shared, task=name, data=data_of[name], scores=scores, sample=add if samples else None)
             numbers[name] = task_function(name)(native, tokenizer, one)
             numbers[name].setdefault("seconds", round(time.perf_counter() - began, 3))
     settings = {"limit": limit, "num_fewshot": n_shot, "seed": seed, "add_bos": add_bos, "dtype": dtype}
@@ -119,7 +137,11 @@ def evaluate(
         "model": str(start.place),
         "step": state.get("step"),
         "revision": _revision(start),
-        "data": str(data) if data is not None else "held out" if set(names) <= set(TEXT_KINDS) else "each task's own",
+        "data": str(data)
+        if data is not None
+        else "held out"
+        if set(names) <= {*TEXT_KINDS, "classification"}
+        else "each task's own",
         "tasks": numbers,
         "settings": settings | {"device": device, "batch_size": batch_size, "batch_tokens": batch_tokens},
         "versions": {package: _version(package) for package in PACKAGES},
@@ -131,63 +153,13 @@ def evaluate(
     return results
 
 
-# --- data --------------------------------------------------------------------------------------------------------
-
-
-def _places(names: Sequence[str], data: Path | None, said: str) -> dict[str, str | Path | None]:
-    """Where the data of each task lie."""
-    if data is None:
-        return dict.fromkeys(names)
-    alike = set(names) <= set(TEXT_KINDS) or len({_format(name) for name in names}) == 1
-    if len(names) == 1 or (alike and not any(_found(name, data) for name in names)):
-        return dict.fromkeys(names, said)
-    if not data.is_dir():
-        raise UserError(
-            f"--data {said} is one file for {len(names)} tasks: name a folder that holds a file or folder of each, or "
-            "ask for one task at a time"
-        )
-    return {name: _place(name, data) for name in names}
-
-
-def _format(name: str) -> str:
-    """Tasks of one format may be read from one file: truthful_qa_mc1 and truthful_qa_mc2."""
-    from .tasks import find_task
-
-    return name if name in KINDS or name.startswith(HARNESS) else find_task(name).format
-
-
-def _place(name: str, folder: Path) -> Path:
-    if name.startswith(HARNESS):
-        raise UserError(f"--data: {name} takes its rows from where the harness says: ask for it without --data")
-    found = _found(name, folder)
-    if found is None:
-        raise UserError(f"--data {folder} holds nothing for the task {name}: name a file or folder in it '{name}'")
-    return found
-
-
-def _found(name: str, folder: Path) -> Path | None:
-    """What in the folder is named like the task, its format or its name in lm-evaluation-harness."""
-    there = {_plain(path.stem): path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
-    called = [name]
-    if name not in KINDS and not name.startswith(HARNESS):
-        from .tasks import find_task
-
-        task = find_task(name)
-        called += [task.harness, task.format, name.partition("_")[0]]
-    return next((there[_plain(word)] for word in called if word and _plain(word) in there), None)
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", "").replace("-", "")
-
-
 # --- what is kept ------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _scores(names: Sequence[str], model: torch.nn.Module, output: str | Path | None) -> Iterator[Scores | None]:
     """Where scored requests are kept until everything is done."""
-    if set(names) <= set(TEXT_KINDS):
+    if all("batch_tokens" not in takes(name) for name in names):
         yield None
         return
     mark = fingerprint(model)
@@ -229,3 +201,16 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
+
+
+def _own_data(names: Sequence[str]) -> str:
+    """What tasks are measured on without --data."""
+    return "held out" if set(names) <= {*TEXT_KINDS, "classification"} else "each task's own"
+
+
+def _labels(state: dict[str, Any], model: Model) -> tuple[str, ...]:
+    """The names of a classifier's classes, as its run or its config.json says them."""
+    if state.get("label_names"):
+        return tuple(state["label_names"])
+    names: dict[str, str] = model.origin.config.get("id2label") or {} if model.origin is not None else {}
+    return tuple(names[number] for number in sorted(names, key=int))

@@ -6,7 +6,7 @@ from typing import Any
 
 Numbers = dict[str, Any]
 
-MAIN = ("acc_norm", "acc", "mc2", "pass@1", "score", "byte_accuracy", "perplexity")
+MAIN = ("acc_norm", "acc", "mc2", "pass@1", "score", "accuracy", "byte_accuracy", "perplexity")
 LEFT_OUT = ("version", "seconds", "n", "problems", "passages", "samples", "temperature", "tokens")
 
 

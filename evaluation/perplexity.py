@@ -62,8 +62,7 @@ def perplexity(
         UserError: the model is bidirectional, the text has fewer than two tokens, the context is longer than the
             model's, or the stride does not fit it.
     """
-    if not model.config.causal:
-        raise UserError("perplexity needs a causal model: a bidirectional one sees the token it should predict")
+    check_predicts(model)
     _check_row(model, context, stride)
     row = longest_row(model, context)
     strided = stride is not None and stride < row
@@ -96,6 +95,14 @@ def _check_row(model: Model, context: int | None, stride: int | None) -> None:
     row = longest_row(model, context)
     if stride is not None and not 1 <= stride <= row:
         raise UserError(f"a stride of {stride} in a context of {row} tokens: give one from 1 to {row}")
+
+
+def check_predicts(model: Model) -> None:
+    """Raises UserError unless the model predicts the next token."""
+    if not model.config.causal:
+        raise UserError("perplexity needs a causal model: a bidirectional one sees the token it should predict")
+    if model.task != "causal_lm":
+        raise UserError(f"perplexity needs a language model, and this one's head is for '{model.task}'")
 
 
 def _normalised(result: dict[str, float], tokens: float, n_bytes: int, words: int | None) -> dict[str, float]:

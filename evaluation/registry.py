@@ -66,6 +66,8 @@ class EvalContext:
     """The configuration of the run that the model is of, if it is of one."""
     scores: Scores | None = None
     """Where scored requests are kept, so that an interrupted evaluation goes on."""
+    labels: tuple[str, ...] = ()
+    """Names of a classifier's classes."""
     sample: Callable[[dict[str, Any]], None] | None = None
     """Takes one row a question; the task's name is added to it."""
 
@@ -79,16 +81,41 @@ class Kind:
 
     place: str
     what: str
+    takes: tuple[str, ...] = ()
+    """What of EvalContext acts on it, beside `data` and `limit`."""
 
 
 KINDS: dict[str, Kind] = {
-    "perplexity": Kind("text_tasks:measure_perplexity", "how surprised a causal model is by a text (--data FILE)"),
-    "masked_lm": Kind("text_tasks:measure_masked_lm", "how well an encoder guesses masked tokens of a text"),
-    "text_modeling": Kind("text_modeling:measure_text_modeling", "how well it goes on with a text, byte by byte"),
-    "human-eval": Kind("human_eval:measure_human_eval", "functions it writes, run (--allow-code-execution)"),
-    "domain-specific-eval": Kind("domain:measure_domain", "your own prompts and answers (--data FILE.jsonl)"),
+    "perplexity": Kind(
+        "text_tasks:measure_perplexity",
+        "how surprised a causal model is by a text (--data FILE)",
+        ("batch_size", "context", "stride"),
+    ),
+    "masked_lm": Kind(
+        "text_tasks:measure_masked_lm", "how well an encoder guesses masked tokens of a text", ("batch_size", "context")
+    ),
+    "text_modeling": Kind(
+        "text_modeling:measure_text_modeling", "how well it goes on with a text, byte by byte", ("batch_size",)
+    ),
+    "classification": Kind(
+        "labelled:measure_classification",
+        "how often a classifier is right, who is taken for whom (--data FILE)",
+        ("batch_size", "sample"),
+    ),
+    "human-eval": Kind(
+        "human_eval:measure_human_eval",
+        "functions it writes, run (--allow-code-execution)",
+        ("batch_size", "seed", "samples", "temperature", "allow_code_execution", "sample"),
+    ),
+    "domain-specific-eval": Kind(
+        "domain:measure_domain", "your own prompts and answers (--data FILE.jsonl)", ("batch_size", "sample")
+    ),
 }
 """By the name of their task. Multiple-choice tasks and those of lm-evaluation-harness are found by other tables."""
+
+
+CHOICES = ("n_shot", "seed", "batch_size", "batch_tokens", "add_bos", "sample")
+"""What acts on multiple-choice tasks."""
 
 
 TEXT_KINDS = ("perplexity", "masked_lm", "text_modeling")
@@ -117,6 +144,13 @@ def task_names(names: Sequence[str]) -> list[str]:
                 raise
             raise UserError(f"the task '{name}' is not available.{near} --list-tasks shows all") from error
     return list(dict.fromkeys(found))
+
+
+def takes(name: str) -> tuple[str, ...]:
+    """What of EvalContext acts on the task of that name, beside `data` and `limit`."""
+    if name.startswith(HARNESS):
+        return (*CHOICES, "allow_code_execution")
+    return KINDS[name].takes if name in KINDS else CHOICES
 
 
 def list_tasks() -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-HIDDEN = ("version", "source", "scored", "bos", "n", "groups")
+HIDDEN = ("version", "source", "scored", "bos", "n", "groups", "names")
 """What stands in the task's own line, or in the JSON alone."""
 MOST_GROUPS = 12
+MOST_CLASSES = 10
 
 
 def results_table(results: dict[str, Any]) -> str:
@@ -20,6 +21,8 @@ def results_table(results: dict[str, Any]) -> str:
                 continue
             lines.append(f"    {name:<16}{_number(value)}{_error(numbers.get(f'{name}_stderr'))}")
         lines += _groups(numbers.get("groups", {}))
+        if "confusion" in numbers:
+            lines += _classes(numbers["classes"]) + _confusion(numbers["names"], numbers["confusion"])
     return "\n".join(lines)
 
 
@@ -41,6 +44,30 @@ def _groups(groups: dict[str, dict[str, float]]) -> list[str]:
         said = ", ".join(f"{key} {_number(value)}" for key, value in numbers.items() if key != "n")
         lines.append(f"      {name}: {said} of {numbers['n']:,}")
     return lines
+
+
+def _classes(classes: dict[str, dict[str, float]]) -> list[str]:
+    """A line a class."""
+    lines = [f"    {'class':<24}{'precision':>10}{'recall':>10}{'f1':>10}{'rows':>10}"]
+    for name, row in list(classes.items())[:MOST_CLASSES]:
+        numbers = "".join(f"{row[key]:>10.4f}" for key in ("precision", "recall", "f1"))
+        lines.append(f"    {_short(name, 23):<24}{numbers}{row['rows']:>10,}")
+    return lines
+
+
+def _confusion(names: list[str], counts: list[list[int]]) -> list[str]:
+    """True classes in rows, what they were taken for in columns."""
+    if len(names) > MOST_CLASSES:
+        return [f"    {len(names)} classes: see --output for all of them, and for who is taken for whom"]
+    width = max(6, *(len(f"{count:,}") for row in counts for count in row)) + 1
+    lines = [f"    {'true, taken for':<24}" + "".join(f"{_short(name, width - 1):>{width}}" for name in names)]
+    for name, row in zip(names, counts, strict=True):
+        lines.append(f"    {_short(name, 23):<24}" + "".join(f"{count:>{width},}" for count in row))
+    return lines
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _number(value: Any) -> str:

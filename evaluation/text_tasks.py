@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.corpus import Corpus, open_corpus
@@ -12,8 +13,8 @@ from ..data.tokenised import document_frame
 from ..errors import UserError
 from ..models.model import Model
 from ..tokenizers.base import Tokenizer
-from .masked_lm import masked_lm
-from .perplexity import perplexity
+from .masked_lm import check_guesses, masked_lm
+from .perplexity import check_predicts, perplexity
 
 if TYPE_CHECKING:
     from .registry import EvalContext, Numbers
@@ -23,6 +24,7 @@ BATCH = 8
 
 def measure_perplexity(model: Model, tokenizer: Tokenizer, context: EvalContext) -> Numbers:
     """The task `perplexity`."""
+    check_predicts(model)  # before a text is tokenised
     text, corpus = _text(tokenizer, context)
     return dict(
         perplexity(
@@ -40,6 +42,7 @@ def measure_perplexity(model: Model, tokenizer: Tokenizer, context: EvalContext)
 
 def measure_masked_lm(model: Model, tokenizer: Tokenizer, context: EvalContext) -> Numbers:
     """The task `masked_lm`."""
+    check_guesses(model)
     text, _ = _text(tokenizer, context)
     ratio = context.run.trainer.mask_ratio if context.run else 0.15
     size = context.batch_size or BATCH
@@ -70,6 +73,8 @@ def _framed(context: EvalContext) -> bool:
 def _text(tokenizer: Tokenizer, context: EvalContext) -> tuple[TokenStream, Corpus | None]:
     """The tokens of the text that is measured, and the text where a file was named."""
     if context.data is not None:
+        if not Path(context.data).expanduser().exists():
+            raise UserError(f"--data {context.data}: there is no such file or folder")
         corpus = open_corpus(str(context.data))
         return load_text(corpus, tokenizer, val_fraction=0.0, framed=_framed(context)).train, corpus
     if context.run is None:

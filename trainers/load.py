@@ -39,15 +39,24 @@ def load_run(source: str | Path, device: str = "cpu", dtype: str = "fp32") -> tu
     return load_saved(checkpoint, dtype=DTYPES[dtype], device=device), run_tokenizer(checkpoint)
 
 
-def load_start(start: Start, device: str = "cpu", dtype: str = "fp32") -> tuple[Model, Tokenizer]:
+def load_start(
+    start: Start, device: str = "cpu", dtype: str = "fp32", *, classifier: bool = False
+) -> tuple[Model, Tokenizer]:
     """The model, in eval mode, and the tokenizer of a run or of a checkpoint of Hugging Face.
 
+    `classifier` asks for the classification head of a checkpoint of Hugging Face; a run's head is what it was trained
+    with.
+
     Raises:
-        UserError: a file is missing or damaged, or an encoder has no masked-LM head.
+        UserError: a file is missing or damaged, or the head is not in it.
     """
     if start.own:
         return load_run(start.place, device, dtype)
     folder = files_of(start)
+    if classifier:
+        if "classification" not in heads_in(folder):
+            raise UserError(f"{start.name} has no classifier: train one (train.py --model {start.name} --dataset ...)")
+        return load_pretrained(folder, "classification", dtype=dtype, device=device), tokenizer_of(start)
     if start.task == "masked_lm" and start.task not in heads_in(folder):
         raise UserError(f"{start.name} has no masked-LM head: there is nothing to measure before it is trained")
     return load_pretrained(folder, start.task, dtype=dtype, device=device), tokenizer_of(start)

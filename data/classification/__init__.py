@@ -5,6 +5,7 @@ local.py       files: tables, a folder for each class, csv without a header
 hub.py         IMDB, AG News, SST-2, Amazon and Yelp polarity by name, and any other labelled data set of the hub
 docstrings.py  a labelled data set that every machine has
 labels.py      labels as classes 0 .. n-1 with names
+known.py       rows for a classifier that has names for its classes already
 split.py       rows held out, the same share of every class
 tokens.py      rows of ids, whole, cut, or random stretches of them
 kind.py        whether data is of this kind

@@ -25,7 +25,7 @@ def number_labels(source: Labelled) -> tuple[dict[str, list[int]], tuple[str, ..
     train = source.splits[TRAIN]
     as_number = all(_number(example.label) is not None for example in train[:1])
     read = {
-        split: [_read(example, as_number) for example in source.splits[split]]
+        split: [read_label(example, as_number) for example in source.splits[split]]
         for split in SPLITS
         if split in source.splits
     }
@@ -58,7 +58,7 @@ def number_labels(source: Labelled) -> tuple[dict[str, list[int]], tuple[str, ..
     return classes, names
 
 
-def _read(example: Example, as_number: bool) -> Label:
+def read_label(example: Example, as_number: bool) -> Label:
     """The label as a number where those of the data set are, else as a word."""
     label = example.label
     if label is None or (isinstance(label, str) and not label.strip()) or (isinstance(label, float) and label != label):

@@ -78,28 +78,14 @@ def load_classification(dataset: Any, tokenizer: Tokenizer, *, max_length: int, 
     Raises:
         UserError: no such data, or a row that is wrong; one sentence with file and row.
     """
-    source = _few(_open(dataset, seed), dataset.max_documents, seed)
-    classes, names = number_labels(source)
-    parts = {split: (source.splits[split], classes[split]) for split in source.splits}
-    heldout_is = VALIDATION if VALIDATION in parts else TEST if TEST in parts else f"{dataset.val_fraction:g} of train"
-    if VALIDATION in parts:
-        heldout = parts[VALIDATION]
-    elif TEST in parts:
-        heldout = parts.pop(TEST)
-    elif dataset.val_fraction:
-        train, rest = stratified(classes[TRAIN], dataset.val_fraction, seed, source.name)
-        heldout, parts[TRAIN] = _pick(parts[TRAIN], rest), _pick(parts[TRAIN], train)
-    else:
-        heldout = ([], [])
-    parts = {TRAIN: parts[TRAIN], "heldout": heldout} | ({TEST: parts[TEST]} if TEST in parts else {})
-
+    parts, names, heldout_is = labelled_texts(dataset, seed)
     rows: dict[str, list[Row]] = {}
     lines: list[Lengths] = []
     for split, (examples, labels) in parts.items():
         rows[split], lengths = encode(examples, labels, tokenizer, max_length)
         if lengths:
             lines.append(Lengths.of("held out" if split == "heldout" else split, lengths, max_length))
-    texts = {split: [_text(example) for example in examples] for split, (examples, _) in parts.items()}
+    texts = {split: [text_of(example) for example in examples] for split, (examples, _) in parts.items()}
     crop = getattr(dataset, "random_crop", None)
     pad_id = next((i for i in (tokenizer.pad_id, tokenizer.eos_id) if i is not None), 0)
     return ClassificationData(
@@ -124,6 +110,33 @@ def look_at(dataset: Any) -> None:
     path = Path(dataset.train_path or dataset.name).expanduser()
     if dataset.train_path is not None or path.exists() or dataset.name == DOCSTRINGS:
         number_labels(_open(dataset, 0))
+
+
+Part = tuple[list[Example], list[int]]  # texts and the class of each
+
+
+def labelled_texts(dataset: Any, seed: int = 0) -> tuple[dict[str, Part], tuple[str, ...], str]:
+    """The texts to train on, `heldout` and, where there are any besides, `test`; the classes' names; what heldout is."""
+    source = _few(_open(dataset, seed), dataset.max_documents, seed)
+    classes, names = number_labels(source)
+    parts: dict[str, Part] = {split: (source.splits[split], classes[split]) for split in source.splits}
+    heldout_is = VALIDATION if VALIDATION in parts else TEST if TEST in parts else f"{dataset.val_fraction:g} of train"
+    if VALIDATION in parts:
+        heldout = parts[VALIDATION]
+    elif TEST in parts:
+        heldout = parts.pop(TEST)
+    elif dataset.val_fraction:
+        train, rest = stratified(classes[TRAIN], dataset.val_fraction, seed, source.name)
+        heldout, parts[TRAIN] = _pick(parts[TRAIN], rest), _pick(parts[TRAIN], train)
+    else:
+        heldout = ([], [])
+    kept = {TRAIN: parts[TRAIN], "heldout": heldout} | ({TEST: parts[TEST]} if TEST in parts else {})
+    return kept, names, heldout_is
+
+
+def text_of(example: Example) -> str:
+    """A text, or the two of a pair as one."""
+    return example.text if example.pair is None else f"{example.text} {example.pair}"
 
 
 def _open(dataset: Any, seed: int) -> Labelled:
@@ -160,10 +173,6 @@ def _few(source: Labelled, limit: int | None, seed: int) -> Labelled:
     return replace(source, splits=splits)
 
 
-def _pick(part: tuple[list[Example], list[int]], rows: list[int]) -> tuple[list[Example], list[int]]:
+def _pick(part: Part, rows: list[int]) -> Part:
     examples, classes = part
     return [examples[i] for i in rows], [classes[i] for i in rows]
-
-
-def _text(example: Example) -> str:
-    return example.text if example.pair is None else f"{example.text} {example.pair}"

@@ -173,3 +173,15 @@ def test_a_model_for_very_long_texts_is_measured_in_shorter_rows():
     for built, asked, row in ((131_072, None, 2048), (100, None, 100), (131_072, 5000, 5000), (100, 5000, 100)):
         model = build_model(ModelConfig(**sizes, max_seq_len=built))  # pyright: ignore[reportArgumentType]
         assert longest_row(model, asked) == row
+
+
+def test_an_option_that_no_task_takes_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is loaded; one that some of the tasks take is meant for them."""
+    for option, value in (("--num-fewshot", "2"), ("--generations", "3"), ("--add-bos", "no"), ("--samples", "x")):
+        assert main(["--model", str(run), "--tasks", "perplexity,masked_lm", option, value]) == 1
+        assert f"{option} does nothing for perplexity, masked_lm: leave it out" in capsys.readouterr().err
+    assert main(["--model", str(run), "--tasks", "copa", "--stride", "2"]) == 1
+    assert "--stride does nothing for copa" in capsys.readouterr().err
+    assert main(["--model", str(run), "--tasks", "perplexity,text_modeling", "--stride", "4", "--limit", "2"]) == 0
+    assert main(["--model", str(run), "--output", str(tmp_path)]) == 1
+    assert f"--output {tmp_path}: cannot be written there" in capsys.readouterr().err
