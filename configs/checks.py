@@ -113,6 +113,8 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
     check_batches(run, start, layer, refuse)
     check_phases(run, start, refuse)
     _data(run, start, refuse)
+    if run.output.hub_model_id is not None and not run.output.push_to_hub:
+        refuse("output.hub_model_id", "nothing is uploaded: set output.push_to_hub to true, or leave this out")
     for extra in ("wandb", "tensorboard"):
         if getattr(run.general.logging, f"{extra}_log") and importlib.util.find_spec(extra) is None:
             refuse(f"general.logging.{extra}_log", f"{extra} is not installed: pip install {extra}, or set it to false")

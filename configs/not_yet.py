@@ -31,8 +31,6 @@ def _given(value: Any) -> bool:
 
 
 NOT_YET = (
-    NotYet("output.push_to_hub", _given, "uploading to the hub", "set it to false"),
-    NotYet("output.hub_model_id", _given, "uploading to the hub", "leave it out"),
     NotYet("distributed.use_deepspeed", _given, "DeepSpeed", "set it to false and train in one process", True),
     NotYet("distributed.deepspeed_config", _given, "DeepSpeed", "leave it out", True),
     NotYet("distributed.zero_stage", _given, "sharding over processes", "leave it out", True),

@@ -16,8 +16,13 @@ class Output(Section):
     run_name: Text | None = key(None, "name of the model in that path; default: the name of the configuration file")
     save_total_limit: Positive | None = key(3, "checkpoints that are kept, `last` and `best` apart; null: all of them")
     plots: Flag = key(True, "draw curves of loss and learning rate as PNG")
-    push_to_hub: Flag = key(False, "upload the trained model to the Hugging Face hub")
-    hub_model_id: Text | None = key(None, "its name there, `user/model`")
+    push_to_hub: Flag = key(
+        False, "upload the best checkpoint and a model card to the Hugging Face hub at the end; adapters by themselves"
+    )
+    hub_model_id: Text | None = key(
+        None, "its name there, `user/model`; default: the name of the run, below the user whose token it is"
+    )
+    hub_private: Flag = key(True, "a repository that is made for it is seen by its owner alone")
 
 
 class Logging(Section):

@@ -41,6 +41,8 @@ from .out_of_memory import advice, is_out_of_memory, memory_limit
 from .phases import HeadFirst
 from .precision import DTYPES, Precision, build_precision
 from .progress import duration
+from .publish import check as check_upload
+from .publish import check_model, publish
 from .reading import Reading, context_of, read_data
 from .report import announce, versions, write_results
 from .schedules import DropoutSchedule, LearningRate
@@ -59,6 +61,7 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
     Raises:
         UserError: bad data, an unwritable folder, a checkpoint that does not fit, a loss that is not finite.
     """
+    check_upload(run)
     device = torch.device(run.general.device)
     _prepare(run.general.seed, device, run.trainer.deterministic)
     folder, checkpoint = _open_folder(run, resume)
@@ -66,6 +69,7 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
     try:
         with memory_limit(run.trainer.max_memory_usage, device):
             trainer, reading, analysis = _build(run, device, folder, checkpoint)
+            check_model(run, trainer.model)
             announce(run, trainer, reading, folder, checkpoint)
             interrupt = trainer.fit()
     except (RuntimeError, MemoryError) as error:
@@ -92,6 +96,7 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
         print(comparison(results["distillation"]), file=sys.stderr)
     if "heldout" in results:
         print(f"held-out loss {results['heldout']['loss']:.4f}{_accuracy(results)}", file=sys.stderr)
+    publish(run, folder)
     return 0
 
 

@@ -254,7 +254,6 @@ def test_constant_needs_no_warmup(load: Load):
 GIVEN: dict[str, Any] = {
     "dataset.format": "alpaca",
     "dataset.preprocessing": {"add_eos_token": True},
-    "output.push_to_hub": True,
     "distributed.use_deepspeed": True,
     "distributed.zero_stage": 2,
     "distributed.num_processes": 2,
