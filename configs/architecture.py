@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..models.config import ModelConfig, RopeConfig, Task
 from ..models.distil import chosen_layers, student_config
-from ..models.start import Start, find_start, resumed_start
+from ..models.start import BAG_OF_WORDS, Start, find_start, resumed_start
 from .schema_model import Initialization
 from .schema_run import RunConfig
 
@@ -37,10 +37,17 @@ def _student(run: RunConfig, start: Start) -> Start:
     return replace(start, name=f"distil-{start.name}", config=student_config(start.config, layers), layers=layers)
 
 
+def is_bag_of_words(run: RunConfig) -> bool:
+    """Whether the run's model is TF-IDF and logistic regression, which has no architecture."""
+    return (run.model.base_model or "").casefold() == BAG_OF_WORDS
+
+
 def task_of(run: RunConfig, start: Start | None) -> Task:
     """The head that is trained: a described one predicts tokens from where they stand, whatever the loss."""
     if start is not None and run.dataset.format == "classification" and run.model.core_model_type != "hf_core":
         return "classification"
+    if run.trainer.loss_fn == "replaced_token":
+        return "replaced_token"
     described = start is None or (run.model.core_model_type == "hf_core" and not start.resumed)
     return "causal_lm" if start is None or described else start.task
 

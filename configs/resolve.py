@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError, nearest, notice
-from .architecture import start_of
+from ..models.start import BAG_OF_WORDS
+from .architecture import is_bag_of_words, start_of
 from .checks import complete, doubtful, impossible, missing
 from .defaults import TEST_MODE, defaults_for, kind_of, task_of
 from .devices import best_device, check_name, device_type
@@ -129,6 +130,8 @@ def resolve(run: RunConfig, layer: Layer, *, planning: bool = False, resume: pat
     raise_all(refusals(run, layer, planning))
     if choose(run.models):
         raise UserError(f"{layer.where(('models',))}: each of them is a run of its own: load one as `chosen`.")
+    if is_bag_of_words(run):
+        return _words_only(run, layer)
     raise_all(missing(run))
     start = start_of(run, resume)
     run = complete(run, start)
@@ -136,6 +139,18 @@ def resolve(run: RunConfig, layer: Layer, *, planning: bool = False, resume: pat
     for doubt in doubtful(run):
         notice(doubt)
     return run
+
+
+def _words_only(run: RunConfig, layer: Layer) -> RunConfig:
+    """A run of the bag of words: nothing but its data has to be right."""
+    from ..data.classification.kind import is_labelled
+
+    if run.dataset.format not in (None, "classification") or not is_labelled(run.dataset):
+        where = layer.where(("dataset", "name"))
+        raise UserError(f"{where}: {run.model.base_model} tells classes apart: name labelled texts, such as imdb.")
+    output = run.output if run.output.run_name else run.output.model_copy(update={"run_name": BAG_OF_WORDS})
+    dataset = run.dataset.model_copy(update={"format": "classification"})
+    return run.model_copy(update={"dataset": dataset, "output": output})
 
 
 def _profiles(raw: Any, place: Callable[[Path], str]) -> dict[str, Layer]:

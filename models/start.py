@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..configs.registry import RegistryEntry
 
 CONFIG, STATE = "config.json", "state.json"
+BAG_OF_WORDS = "bag-of-words-tfidf"  # a model by name that is not one of ours: evaluation/baseline.py
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -63,8 +64,8 @@ def find_start(source: str | Path) -> Start:
     if path.exists():
         what = f"holds neither a {CONFIG} nor a run's checkpoint" if path.is_dir() else "is a file"
         raise UserError(f"{text} {what}: name a folder with {CONFIG} and weights, or a run's folder")
-    if text.casefold() == "bag-of-words-tfidf":
-        raise UserError("the bag-of-words baseline is not available yet: name another model")
+    if text.casefold() == BAG_OF_WORDS:
+        raise UserError(f"{BAG_OF_WORDS} is no network: train.py fits it on labelled texts, and nothing is loaded")
     if not _HUB_ID.fullmatch(text):
         is_path = "/" in text or text.startswith((".", "~"))
         raise UserError(f"there is no folder {text}{_beside(path)}" if is_path else not_found(text))

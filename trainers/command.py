@@ -50,7 +50,7 @@ def _run(command: Command) -> int:
 
         print(f"written: {export_run(*command.export)}")
         return 0
-    from ..configs.architecture import start_of
+    from ..configs.architecture import is_bag_of_words, start_of
     from ..configs.devices import usable_device
     from ..configs.resolve import load_config
 
@@ -70,6 +70,8 @@ def _run(command: Command) -> int:
         resume=resume,
         usable=usable,
     )
+    if is_bag_of_words(run):
+        return _bag_of_words(command, run)
     if command.action == "validate":
         _look_at_data(run)
         print(f"{config or 'the command line'} is valid: {summary(run, start_of(run, resume))}")
@@ -85,6 +87,17 @@ def _run(command: Command) -> int:
     return train(run, resume)
 
 
+def _bag_of_words(command: Command, run: RunConfig) -> int:
+    """Fit TF-IDF and logistic regression, or say that all is well."""
+    if command.action == "train":
+        from .run import train
+
+        return train(run)
+    _look_at_data(run)
+    print(f"{run.model.base_model} on {run.dataset.train_path or run.dataset.name}: valid; it is fitted in seconds")
+    return 0
+
+
 def _several(command: Command) -> list[Chosen]:
     """The models of a configuration that names several; [] where it names one, or none."""
     from ..configs.resolve import models_of
@@ -94,7 +107,7 @@ def _several(command: Command) -> list[Chosen]:
 
 def _each(command: Command, chosen: list[Chosen]) -> int:
     """Check, plan or train the run of each model; one that cannot be is said, and the others go on."""
-    from ..configs.architecture import start_of
+    from ..configs.architecture import is_bag_of_words, start_of
     from ..configs.devices import usable_device
     from ..configs.resolve import load_config
 
@@ -118,7 +131,9 @@ def _each(command: Command, chosen: list[Chosen]) -> int:
     for one, run in runs:
         if isinstance(run, UserError):
             continue
-        if planning:
+        if is_bag_of_words(run):
+            _bag_of_words(command, run)
+        elif planning:
             from ..configs.plan import measure_rate, plan
 
             start = start_of(run, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..configs.architecture import architecture, start_of
+from ..configs.architecture import architecture, is_bag_of_words, start_of
 from ..configs.methods import method_of
 from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData
@@ -26,6 +26,7 @@ from ..models.start import Start
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
 from .analysis import Analysis
+from .bag_of_words import fit_words
 from .checkpoint import latest_checkpoint, remove_partial
 from .classifier import classifier, measure_baseline
 from .distillation import comparison
@@ -44,6 +45,7 @@ from .progress import duration
 from .publish import check as check_upload
 from .publish import check_model, publish
 from .reading import Reading, context_of, read_data
+from .replaced_tokens import discriminator, replaced_tokens
 from .report import announce, versions, write_results
 from .schedules import DropoutSchedule, LearningRate
 from .teacher import learn_from_teacher
@@ -61,6 +63,8 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
     Raises:
         UserError: bad data, an unwritable folder, a checkpoint that does not fit, a loss that is not finite.
     """
+    if is_bag_of_words(run):
+        return fit_words(run, opened)
     check_upload(run)
     device = torch.device(run.general.device)
     _prepare(run.general.seed, device, run.trainer.deterministic)
@@ -141,7 +145,8 @@ def _build(
     )
     folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
     classes = ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None
-    objective = classes or learn_from_teacher(
+    objective = classes or replaced_tokens(run, model, precision, settings)
+    objective = objective or learn_from_teacher(
         run, model, tokenizer, precision, settings, reading.bytes_per_token if reading.mask is None else None
     )
     analysis = Analysis(folder, model, tokenizer, reading, classes, pictures=run.output.plots)
@@ -196,7 +201,11 @@ def _model(
     """
     if checkpoint is not None:
         state = read_state(checkpoint)
-        rest = {key: state[key] for key in ("origin", "base", "lora", "num_labels", "label_names") if key in state}
+        rest = {
+            key: state[key]
+            for key in ("origin", "base", "lora", "num_labels", "label_names", "generator")
+            if key in state
+        }
         model = empty_model(checkpoint, state, device, architecture(run, tokenizer.vocab_size, start))
         if run.model.freeze_core:
             model.core.requires_grad_(False)
@@ -215,6 +224,9 @@ def _model(
         model = classifier(start, names, device=device, seed=seed, random=random, pad_id=classes.pad_id)
         return model, {"origin": keep_origin(model, folder.origin), **labels}
     model = initial_model(run, start, tokenizer, device)
+    if model.task == "replaced_token":
+        generator = discriminator(run, model).config.to_dict()
+        return model, {"origin": keep_origin(model, folder.origin), "generator": generator}
     return model, {"origin": keep_origin(model, folder.origin)}
 
 

@@ -116,7 +116,7 @@ Part = tuple[list[Example], list[int]]  # texts and the class of each
 
 
 def labelled_texts(dataset: Any, seed: int = 0) -> tuple[dict[str, Part], tuple[str, ...], str]:
-    """The texts to train on, `heldout` and, where there are any besides, `test`; the classes' names; what heldout is."""
+    """The texts to train on, `heldout` and, where there are any besides, `test`; the classes; what heldout is."""
     source = _few(_open(dataset, seed), dataset.max_documents, seed)
     classes, names = number_labels(source)
     parts: dict[str, Part] = {split: (source.splits[split], classes[split]) for split in source.splits}

@@ -1,0 +1,54 @@
+"""TF-IDF and logistic regression as a model of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from groundup.configs.schema import load_config
+from groundup.evaluation.baseline import load_baseline
+from groundup.trainers.command import main
+from groundup.trainers.folder import find_run
+from sklearn.metrics import accuracy_score, f1_score
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    words = {"odd": "one three five seven", "even": "two four six eight"}
+    lines = [f"{words[kind].split()[i % 4]} and {i % 7},{kind}" for i in range(60) for kind in words]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(["text,label", *lines]))
+    return path
+
+
+def test_a_run_of_words(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    command = ["model=bag-of-words-tfidf", f"dataset.name={rows}", "dataset.val_fraction=0.25", "general.seed=3"]
+    assert main([*command, f"output.output_dir={tmp_path / 'out'}"]) == 0
+    folder = find_run("latest", tmp_path / "out")
+    results: dict[str, Any] = json.loads((folder / "training_results.json").read_text())
+    assert (results["task"], results["labels"], results["finished"]) == ("classification", ["even", "odd"], True)
+    baseline = load_baseline(folder / "bag-of-words-tfidf")
+    held = results["heldout"]
+    assert held["rows"] == 30
+    assert held["accuracy"] == 1.0
+    texts, truth = ["two and 3", "seven and 1", "eight and 5"], [0, 1, 0]
+    assert accuracy_score(truth, baseline.predict(texts)) == f1_score(truth, baseline.predict(texts)) == 1.0
+    assert results["parameters"] == baseline.classifier.coef_.size + 1
+    assert (folder / "report.html").is_file()
+    assert "of the settings, the data set, the seed and the output folder concern it" in capsys.readouterr().err
+    again = load_config(folder / "config.yaml", [])
+    assert again.model.base_model == "bag-of-words-tfidf"
+
+
+def test_text_without_classes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "a.txt").write_text("no label here")
+    assert main(["model=bag-of-words-tfidf", f"dataset.name={tmp_path / 'a.txt'}"]) == 1
+    assert "bag-of-words-tfidf tells classes apart: name labelled texts" in capsys.readouterr().err
+
+
+def test_validate_and_plan_say_so(rows: Path, capsys: pytest.CaptureFixture[str]):
+    for flag in ("--validate", "--plan"):
+        assert main(["model=bag-of-words-tfidf", f"dataset.name={rows}", flag]) == 0
+        assert "valid; it is fitted in seconds" in capsys.readouterr().out
