@@ -84,7 +84,7 @@ def test_a_plan_of_a_checkpoint_imports_no_torch(root: Path):
 def test_names_that_nobody_knows():
     assert fails("bert-tny").startswith("Model 'bert-tny' not found. Available models: ['BERT-tiny', ")
     assert fails("bert-tny").endswith("Did you mean 'BERT-tiny'?")
-    assert "bag-of-words baseline is not available yet" in fails("bag-of-words-tfidf")
+    assert "is no network: train.py fits it on labelled texts" in fails("bag-of-words-tfidf")
 
 
 def test_paths_that_are_none(tmp_path: Path, checkpoint: Checkpoint):
