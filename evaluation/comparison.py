@@ -118,6 +118,7 @@ _SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macro_f1": ("macro F1", lambda x: f"{x:.4f}"),
     "loss": ("loss", lambda x: f"{x:.4f}"),
     "perplexity": ("perplexity", lambda x: f"{x:,.2f}"),
+    "bits_per_byte": ("bits/byte", lambda x: f"{x:.4f}"),
     "parameters": ("parameters", lambda x: f"{x:,}"),
     "trained_parameters": ("trained", lambda x: f"{x:,}"),
     "seconds": ("time", duration),
@@ -134,6 +135,8 @@ def table(runs: Sequence[Compared]) -> str:
         keys.remove("trained_parameters")
     if len({run.method for run in runs if not run.error}) <= 1 and "method" in keys:
         keys.remove("method")
+    if "accuracy" in keys and "bits_per_byte" in keys:  # a terminal is 120 wide; the page has both
+        keys.remove("bits_per_byte")
     head = [_SHOWN[key][0] for key in keys]
     lines = [head, *([_cell(run, key) for key in keys] for run in runs)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(keys))]
@@ -218,7 +221,8 @@ def _sentence(runs: Sequence[Compared]) -> str:
     best = runs[0]
     if best.error:
         return "None of these runs has numbers."
-    of = f"on {best.rows:,} {best.measured_on} rows" if best.rows else f"on {best.measured_on} data"
+    kind = best.measured_on.replace(" ", "-")
+    of = f"on {best.rows:,} {kind} rows" if best.rows else f"on {kind} data"
     if best.accuracy is not None:
         words = best.bag_of_words_accuracy
         beside = f"; a bag of words reaches {words:.4f}" if words is not None else ""
@@ -255,6 +259,7 @@ def _figures(runs: Sequence[Compared]) -> list[dict[str, str]]:
 def plot_scores(runs: Sequence[Compared], key: str, said: str, against: str, label: str) -> bytes:
     """A dot a run with its model's name, in a PNG; the bag of words, where it was measured, is a line."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(7.5, 4.5), dpi=110, layout="constrained")
     axes = figure.add_subplot()
@@ -269,6 +274,8 @@ def plot_scores(runs: Sequence[Compared], key: str, said: str, against: str, lab
         axes.legend(frameon=False, fontsize=8)
     if max(x) > 5 * min(x):
         axes.set_xscale("log")
+    if against == "parameters":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.15, y=0.15)
     axes.set_xlabel(label)
     axes.set_ylabel(said)

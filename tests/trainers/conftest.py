@@ -55,7 +55,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
 
     def write(name: str = "tiny", **changes: Any) -> Path:
         config = merged(TINY, {"dataset": {"name": str(text), "documents": "blank_line"}})
-        config = merged(config, {"output": {"output_dir": str(tmp_path / name)}})
+        config = merged(config, {"output": {"output_dir": str(tmp_path / name), "plots": False}})
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(merged(config, changes)), encoding="utf-8")
         return path

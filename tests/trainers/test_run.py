@@ -61,7 +61,7 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 
 
 def test_a_run_leaves_everything_behind(tiny: Tiny) -> None:
-    folder = run(tiny())
+    folder = run(tiny(), "output.plots=true")
     found = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "step_" not in str(p)}
     assert {
         "config.yaml",
@@ -74,6 +74,14 @@ def test_a_run_leaves_everything_behind(tiny: Tiny) -> None:
         "train/analysis/learning_rate.png",
         "train/analysis/gradient_norm.png",
         "train/analysis/throughput.png",
+        "train/analysis/samples.png",
+        "train/analysis/memory.png",
+        "train/analysis/gradient_norm_layers.png",
+        "baseline/analysis/attention_maps.png",
+        "test/analysis/attention_maps.png",
+        "train/metrics/gradients.jsonl",
+        "train/metrics/checkpoints.jsonl",
+        "report.html",
         "train/analysis/samples.txt",
     } <= found
     results = json.loads((folder / "training_results.json").read_text())
@@ -84,7 +92,14 @@ def test_a_run_leaves_everything_behind(tiny: Tiny) -> None:
     assert [row["step"] for row in rows(folder, "heldout")] == [0, 5, 10, 12]
     baseline = json.loads((folder / "baseline/metrics/heldout.json").read_text())
     assert results["heldout"]["loss"] < baseline["loss"] - 1
-    assert load_config(folder / "config.yaml", []).to_dict() == load_config(tiny(), []).to_dict()
+    assert load_config(folder / "config.yaml", []).to_dict() == load_config(tiny(), ["output.plots=true"]).to_dict()
+    assert set(rows(folder, "gradients")[0]) == {"step", "embedder", "0", "1", "head"}
+    for norms, row in zip(rows(folder, "gradients"), rows(folder, "train"), strict=True):
+        parts = sum(value**2 for key, value in norms.items() if key != "step") ** 0.5
+        assert parts == pytest.approx(row["grad_norm"], rel=1e-4)
+    assert results["epochs"] == pytest.approx(12 / results["steps_per_epoch"], abs=1e-4)
+    assert results["checkpoints"]["written"] == len(rows(folder, "checkpoints"))
+    assert {"cpu_percent", "samples_per_second", "seconds_per_epoch", "peak_memory_gib"} <= results.keys()
 
 
 def test_the_learning_rate_in_the_log_is_the_schedule_s(tiny: Tiny) -> None:
