@@ -195,17 +195,34 @@ def _objective(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
                 "model.attn.attn_type",
                 f"with bidirectional attention {sees}; use causal, or trainer.loss_fn masked_lm or next_token_mlm",
             )
-    if causal and trainer.loss_fn == "masked_lm":
+    if causal and trainer.loss_fn in ("masked_lm", "replaced_token"):
         subject = f"{start.name} is a decoder" if start is not None else "with causal attention this is a decoder"
         refuse(
             "trainer.loss_fn",
-            f"{subject}: masked_lm needs what comes after a token as well; use cross_entropy or next_token_mlm",
+            f"{subject}: {trainer.loss_fn} needs what comes after a token as well; use cross_entropy or next_token_mlm",
         )
-    masks = trainer.loss_fn in ("masked_lm", "next_token_mlm")
+    _replaced(run, refuse)
+    masks = trainer.loss_fn in ("masked_lm", "replaced_token", "next_token_mlm")
     if masks and not trainer.mask_ratio:
         refuse("trainer.mask_ratio", f"{trainer.loss_fn} learns from masked tokens only: it must be above 0")
     if not masks and trainer.mask_ratio != FIELDS["trainer", "mask_ratio"].default:
-        refuse("trainer.mask_ratio", "only masked_lm and next_token_mlm mask tokens")
+        refuse("trainer.mask_ratio", "only masked_lm and next_token_mlm mask tokens, and replaced_token")
+
+
+def _replaced(run: RunConfig, refuse: Refuse) -> None:
+    """What goes with a generator, and what with that alone."""
+    trainer = run.trainer
+    if trainer.loss_fn == "replaced_token":
+        if not trainer.generator_size:
+            refuse("trainer.generator_size", "a generator has some width: a share above 0")
+        if run.model.core_model_type == "hf_core":
+            refuse("trainer.loss_fn", "replaced_token trains a whole encoder: leave hf_core out")
+        if run.fine_tuning is not None and run.fine_tuning.method != "full":
+            refuse("fine_tuning.method", "replaced_token trains a whole encoder: leave it out")
+        return
+    for name in ("generator_size", "discriminator_weight"):
+        if getattr(trainer, name) != FIELDS["trainer", name].default:
+            refuse(f"trainer.{name}", "only loss_fn replaced_token has a generator: leave it out")
 
 
 def _flash(run: RunConfig, config: ModelConfig, refuse: Refuse) -> None:

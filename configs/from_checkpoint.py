@@ -41,7 +41,8 @@ def complete_from(run: RunConfig, start: Start) -> RunConfig:
         changes["gradient_accumulation_steps"] = max(1, EFFECTIVE_BATCH // batch)
     if cast("str | None", trainer.loss_fn) is None:
         of_next = start.config.causal or dataset.format == "classification"
-        changes["loss_fn"] = "cross_entropy" if of_next else "masked_lm"
+        of_replaced = start.task == "replaced_token"
+        changes["loss_fn"] = "cross_entropy" if of_next else "replaced_token" if of_replaced else "masked_lm"
     changes["max_seq_length"] = _context(trainer.max_seq_length, start)
     if output.run_name is None:
         output = output.model_copy(update={"run_name": start.name})

@@ -126,14 +126,23 @@ class Trainer(Section):
     optimizer: Optimizer = key(None, "the optimizer and its rates", factory=Optimizer)
 
     # --- what is learned --------------------------------------------------------------------------------------
-    loss_fn: Annotated[Literal["cross_entropy", "next_token_mlm", "masked_lm"], WORD] = key(
+    loss_fn: Annotated[Literal["cross_entropy", "next_token_mlm", "masked_lm", "replaced_token"], WORD] = key(
         None,
-        "`cross_entropy` of the next token; `masked_lm` for bidirectional models: masked tokens are guessed (BERT); "
-        "`next_token_mlm`: the position before a masked token guesses it (arXiv 2404.05961); "
+        "`cross_entropy` of the next token; for encoders `masked_lm` (BERT), or `replaced_token`: what a generator put "
+        "in place of masked ones is found (ELECTRA); `next_token_mlm`: the position before a masked token guesses it; "
         "default with a checkpoint: `masked_lm` for an encoder, `cross_entropy` for a decoder",
         required=True,
     )
-    mask_ratio: Fraction = key(0.15, "`masked_lm`, `next_token_mlm`: share of the input tokens that is chosen")
+    mask_ratio: Fraction = key(
+        0.15, "`masked_lm`, `replaced_token`, `next_token_mlm`: share of the input tokens that is chosen"
+    )
+    generator_size: Fraction = key(
+        0.25,
+        "`replaced_token`: the generator's width as a share of the model's; it is as deep, and shares its embeddings",
+    )
+    discriminator_weight: PositiveNumber = key(
+        50.0, "`replaced_token`: weight of the discriminator's loss beside the generator's"
+    )
     label_smoothing: Share = key(0.0, "share of the target's probability that is spread over the vocabulary")
     loss_chunk_tokens: Natural | None = key(
         None, "tokens whose logits exist at once; null: chosen so that they stay small, 0: all of them"

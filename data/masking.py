@@ -2,6 +2,7 @@
 
 mask_inputs   masked next-token prediction, arXiv 2404.05961, section 2.2
 mask_tokens   masked language modelling, arXiv 1810.04805, section 3.1
+mask_for_generator   the same for replaced-token detection, arXiv 2003.10555, section 2
 """
 
 from __future__ import annotations
@@ -46,7 +47,16 @@ def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, i
 
 
 def mask_tokens(
-    batch: Batch, ratio: float, mask_id: int | None, vocab_size: int, special: Collection[int], *, seed: int, index: int
+    batch: Batch,
+    ratio: float,
+    mask_id: int | None,
+    vocab_size: int,
+    special: Collection[int],
+    *,
+    seed: int,
+    index: int,
+    masked: float = MASKED,
+    replaced: float = REPLACED,
 ) -> Batch:
     """Choose a share of the tokens to be guessed where they stand: 80 % of them masked, 10 % random, 10 % left alone.
 
@@ -58,8 +68,8 @@ def mask_tokens(
 
     if mask_id is None:
         raise UserError(
-            "loss_fn masked_lm puts a mask token in place of tokens, and this tokenizer has none: name another with "
-            "model.tokenizer"
+            "loss_fn masked_lm (or replaced_token) puts a mask token in place of tokens, and this tokenizer has none: "
+            "name another with model.tokenizer"
         )
     ids = batch.input_ids.cpu()  # (B, T)
     random = _generator(seed, index)
@@ -71,10 +81,30 @@ def mask_tokens(
     can &= ~torch.isin(ids, torch.tensor(sorted(special), dtype=ids.dtype))
     chosen = _choose(draw, can, ratio)
     labels = torch.where(chosen, ids, IGNORE)
-    inputs = torch.where(chosen & (kind < MASKED), mask_id, ids)
-    inputs = torch.where(chosen & (kind >= MASKED) & (kind < MASKED + REPLACED), others, inputs)
+    inputs = torch.where(chosen & (kind < masked), mask_id, ids)
+    inputs = torch.where(chosen & (kind >= masked) & (kind < masked + replaced), others, inputs)
     device = batch.input_ids.device
     return replace(batch, input_ids=inputs.to(device), labels=labels.to(device))
+
+
+def mask_for_generator(
+    batch: Batch, ratio: float, mask_id: int | None, vocab_size: int, special: Collection[int], *, seed: int, index: int
+) -> Batch:
+    """As mask_tokens, every chosen token masked (ELECTRA), and with a mask of the padding where there is some.
+
+    What comes after a row's last target, the token that it predicts apart, is padding: a discriminator, which has
+    something to say of every token, must know. Raises what mask_tokens raises.
+    """
+    import torch
+
+    given = {"seed": seed, "index": index, "masked": 1.0, "replaced": 0.0}
+    out = mask_tokens(batch, ratio, mask_id, vocab_size, special, **given)
+    predicts = batch.labels != IGNORE  # (B, T)
+    real = predicts.flip(1).cummax(1).values.flip(1)  # up to the last target
+    real[:, 1:] |= real[:, :-1].clone()
+    if batch.attention_mask is not None or bool(real.all()):
+        return out
+    return replace(out, attention_mask=real.to(torch.int64))
 
 
 def _generator(seed: int, index: int) -> np.random.Generator:

@@ -45,6 +45,7 @@ class Model(nn.Module):
         self.core = Core(config)
         self.head = build_head(config, task, self.embedder.tokens, num_labels)
         self.head_dropout = Dropout(config, "head_dropout") if task != "encoder" else None
+        self.generator: Model | None = None  # that a discriminator is trained with, see replaced.py
         self.origin: Origin | None = None  # the checkpoint it was loaded from, if it was
 
     def forward(
@@ -143,6 +144,8 @@ class Model(nn.Module):
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, on: bool) -> None:
         self.core.gradient_checkpointing = on
+        if self.generator is not None:
+            self.generator.core.gradient_checkpointing = on
 
     def _check(
         self,

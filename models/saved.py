@@ -17,6 +17,7 @@ from ..errors import UserError
 from .config import ModelConfig, Task
 from .hf.families import Origin
 from .model import Model, build_model
+from .replaced import attach_generator
 from .start import STATE
 
 MODEL, EXTRAS = "model.safetensors", "extras.safetensors"
@@ -61,6 +62,8 @@ def empty_model(
         return model
     config = config or ModelConfig.from_dict(state["model_config"])
     model = build_model(config, state["task"], state.get("num_labels"), device)
+    if "generator" in state:
+        attach_generator(model, ModelConfig.from_dict(state["generator"]))
     model.origin = _origin(checkpoint, state.get("origin"))
     return model
 

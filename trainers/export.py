@@ -11,11 +11,13 @@ import torch
 from ..errors import UserError
 from ..models.base import Base, train_only
 from ..models.dropout import without_dropout
-from ..models.hf.export import save_pretrained
+from ..models.hf.export import SPECIAL_IDS, save_pretrained
+from ..models.hf.families import Origin
 from ..models.hf.loader import DTYPES
 from ..models.lora import adapters, merge_lora, remove_lora
 from ..models.model import Model
 from ..models.saved import load_saved, load_weights, read_state
+from ..tokenizers.base import Tokenizer
 from .load import find_checkpoint, run_tokenizer
 
 
@@ -24,6 +26,8 @@ def export_run(source: str | Path, output: str | Path, dtype: str | None = None)
 
     Adapters are merged in fp32 into the weights they were trained on, the full-precision ones where these were packed,
     and rounded once; how far that moved the logits is said.
+
+    A discriminator's generator goes to `output`/generator.
 
     Args:
         dtype: fp32, bf16 or fp16; None: that of the base, fp32 for a run that trained everything.
@@ -52,12 +56,21 @@ def export_run(source: str | Path, output: str | Path, dtype: str | None = None)
     if dtype is not None:
         model = model.to(DTYPES[dtype])
     save_pretrained(model, target, run_tokenizer(checkpoint))
+    if model.generator is not None:
+        _export_generator(model.generator, target / "generator", run_tokenizer(checkpoint))
     return target
 
 
 def _untied(model: Model) -> dict[str, bool]:
     """What merging into a tied head changes of a config.json."""
     return {} if model.config.tie_embeddings else {"tie_word_embeddings": False}
+
+
+def _export_generator(generator: Model, folder: Path, tokenizer: Tokenizer) -> None:
+    """As ELECTRA's, also where BERT would be the same: embeddings as wide as it is."""
+    ids = {name: getattr(tokenizer, name.removesuffix("_token_id") + "_id", None) for name in SPECIAL_IDS}
+    generator.origin = Origin("electra", {"model_type": "electra", **ids}, None, folder)
+    save_pretrained(generator, folder, tokenizer)
 
 
 def _merged(model: Model, base: dict | None) -> tuple[Model, float]:

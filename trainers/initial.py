@@ -39,10 +39,14 @@ def initial_tokenizer(run: RunConfig, start: Start | None) -> Tokenizer:
     else:
         tokenizer = tokenizer_of(start)
     stands_in = tokenizer.mask_id is not None and tokenizer.decode([tokenizer.mask_id]) == "_"
-    if run.trainer.loss_fn == "masked_lm" and not start.own and (tokenizer.mask_id is None or stands_in):
+    if (
+        run.trainer.loss_fn in ("masked_lm", "replaced_token")
+        and not start.own
+        and (tokenizer.mask_id is None or stands_in)
+    ):
         raise UserError(
-            f"masked_lm puts a mask token in place of tokens, and the tokenizer {tokenizer.name} has none of its own: "
-            f"name the one of {start.name} in model.tokenizer"
+            f"{run.trainer.loss_fn} puts a mask token in place of tokens, and the tokenizer {tokenizer.name} has none "
+            f"of its own: name the one of {start.name} in model.tokenizer"
         )
     if tokenizer.vocab_size > start.config.vocab_size:
         raise UserError(
@@ -61,12 +65,14 @@ def initial_model(run: RunConfig, start: Start | None, tokenizer: Tokenizer, dev
     elif run.model.init == "random":
         if run.model.core_model_type != "hf_core" and config.pad_token_id not in (None, tokenizer.pad_id):
             config = replace(config, pad_token_id=None)  # another tokenizer's id of that number is no padding
+        if task == "replaced_token":
+            config = replace(config, head_activation=config.activation)
         model = build_model(config, task, device=device, seed=seed)
     elif run.model.core_model_type == "hf_core":
         model = build_model(config, task, device=device, seed=seed)
         _take_core(model, start)
     else:
-        model = _pretrained(start, device, seed)
+        model = _pretrained(start, device, seed) if task != "replaced_token" else _discriminator(start, device, seed)
         model = model if start.layers is None else student_of(model, start.layers)
     if run.model.freeze_core:
         model.core.requires_grad_(False)
@@ -131,6 +137,12 @@ def _pretrained(start: Start, device: torch.device, seed: int) -> Model:
     model.core.load_state_dict(trunk.core.state_dict())
     model.origin = replace(trunk.origin, architecture=None, extras={}) if trunk.origin else None
     return model
+
+
+def _discriminator(start: Start, device: torch.device, seed: int) -> Model:
+    from .replaced_tokens import pretrained_discriminator
+
+    return pretrained_discriminator(start, device, seed)
 
 
 def _take_core(model: Model, start: Start) -> None:

@@ -22,7 +22,8 @@ class LookupGradient:
 
     def __init__(self, model: Model, *, compiled: bool) -> None:
         tokens = model.embedder.tokens
-        on_cpu = tokens.weight.device.type == "cpu" and not compiled
+        # A generator looks up the same table, and adds its head's gradient to it: then all of it is dense.
+        on_cpu = tokens.weight.device.type == "cpu" and not compiled and model.generator is None
         tokens.sparse = on_cpu and tokens.weight.requires_grad
         self._weight = tokens.weight if tokens.sparse and not model.is_tied else None
         self._kept: Tensor | None = None

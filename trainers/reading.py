@@ -12,7 +12,7 @@ import torch
 from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData, load_classification
 from ..data.instruct.load import load_instructions
-from ..data.masking import mask_inputs, mask_tokens
+from ..data.masking import mask_for_generator, mask_inputs, mask_tokens
 from ..data.rows import Batches, Row, RowSampler
 from ..data.sampling import IGNORE, Batch, Sampler
 from ..data.text import TextData, load_text_data
@@ -123,9 +123,9 @@ def _mask(run: RunConfig, tokenizer: Tokenizer) -> Callable[..., Batch] | None:
     t = run.trainer
     if t.loss_fn == "next_token_mlm":
         return partial(mask_inputs, ratio=t.mask_ratio, mask_id=tokenizer.mask_id)
-    if t.loss_fn == "masked_lm":
+    if t.loss_fn in ("masked_lm", "replaced_token"):
         return partial(
-            mask_tokens,
+            mask_tokens if t.loss_fn == "masked_lm" else mask_for_generator,
             ratio=t.mask_ratio,
             mask_id=tokenizer.mask_id,
             vocab_size=tokenizer.vocab_size,

@@ -16,8 +16,7 @@ from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData
 from ..errors import UserError
 from ..evaluation.baseline import NAME as BAG_OF_WORDS
-from ..evaluation.benchmarks import tasks_of
-from ..evaluation.during import run_tasks
+from ..evaluation.during import prepare_tasks
 from ..models.flash import flash_use, use_flash_attention
 from ..models.kernels import use_kernels
 from ..models.model import Model
@@ -270,13 +269,10 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
 
 
 def _tasks(run: RunConfig, model: Model, tokenizer: Tokenizer, reading: Reading, precision: Precision) -> Any:
-    """A function that measures the tasks of the configuration; None where it names none."""
-    writes = run.evaluation.text_modeling_eval and reading.texts is not None and model.task == "causal_lm"
-    if not writes and not tasks_of(run.evaluation):
+    """A function that measures the tasks of the configuration; None where it names none, or never evaluates."""
+    if not run.evaluation.do_eval or run.evaluation.strategy == "no":
         return None
-    return lambda stop: run_tasks(
-        model, tokenizer, run.evaluation, texts=reading.texts, run=run, autocast=precision.autocast, stop=stop
-    )
+    return prepare_tasks(model, tokenizer, run.evaluation, texts=reading.texts, run=run, autocast=precision.autocast)
 
 
 def _head_first(run: RunConfig, model: Model, batches_per_epoch: int) -> HeadFirst | None:
