@@ -94,6 +94,11 @@ def check(run: RunConfig, start: Start, layer: Layer, refuse: Refuse) -> None:
     _check_bits(run, layer, refuse)
     if layer.gives(("fine_tuning", "method")):
         _check_unused(run, refuse)
+    if start.adapter is not None:
+        refuse(
+            "model.base_model",
+            f"{model.base_model} is an adapter: name the model it goes on, or merge the two (groundup.models.lora)",
+        )
     if start.on_base and not start.resumed:
         refuse(
             "model.base_model",

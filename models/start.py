@@ -15,7 +15,7 @@ from .config import ModelConfig, Task
 if TYPE_CHECKING:
     from ..configs.registry import RegistryEntry
 
-CONFIG, STATE = "config.json", "state.json"
+CONFIG, STATE, ADAPTER = "config.json", "state.json", "adapter_config.json"
 BAG_OF_WORDS = "bag-of-words-tfidf"  # a model by name that is not one of ours: evaluation/baseline.py
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -38,6 +38,7 @@ class Start:
     hf: Mapping[str, Any] | None = None
     resumed: bool = False  # the run itself: its own last checkpoint, not what it started from
     layers: tuple[int, ...] | None = None  # those of it that the model is made of; `config` has no others
+    adapter: Path | None = None  # PEFT's folder, which goes on the weights in `place`
     on_base: bool = False  # a checkpoint of ours that holds no more than what trained, on weights that lie elsewhere
 
 
@@ -52,6 +53,8 @@ def find_start(source: str | Path) -> Start:
         checkpoint = own_checkpoint(path)
         if checkpoint is not None:
             return _own(text, checkpoint)
+        if (path / ADAPTER).is_file():
+            return _adapter(path)
         if (path / CONFIG).is_file():
             return _described(_plain_name(path), path.resolve(), _typed(path), str(path / CONFIG))
     from .hf.shapes import known_shape
@@ -129,6 +132,18 @@ def _own(name: str, checkpoint: Path) -> Start:
     config = ModelConfig.from_dict(state["model_config"])
     plain = _plain_name(checkpoint.parents[3] if checkpoint.parent.name == "weights" else checkpoint)
     return Start(plain or name, checkpoint, config, cast(Task, state["task"]), own=True, on_base="base" in state)
+
+
+def _adapter(folder: Path) -> Start:
+    """The base that an adapter of PEFT's names, with the adapter."""
+    base = _read(folder / ADAPTER).get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"{folder / ADAPTER}: base_model_name_or_path is missing: it says what the adapter goes on")
+    try:
+        start = find_start(base)
+    except UserError as error:
+        raise UserError(f"{folder} is an adapter, and what it goes on is not there: {error}") from None
+    return replace(start, name=_plain_name(folder), adapter=folder.resolve())
 
 
 def _typed(folder: Path) -> dict[str, Any]:

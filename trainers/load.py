@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UserError
 from ..hub import VOCABULARIES
 from ..models.hf.hub import fetch_checkpoint
 from ..models.hf.loader import DTYPES, heads_in, load_pretrained
+from ..models.lora import load_adapter
 from ..models.model import Model
 from ..models.saved import beside, load_saved, read_state
 from ..models.start import Start, own_checkpoint
@@ -50,6 +52,8 @@ def load_start(
     Raises:
         UserError: a file is missing or damaged, or the head is not in it.
     """
+    if start.adapter is not None:
+        return _with_adapter(start, device, dtype)
     if start.own:
         return load_run(start.place, device, dtype)
     folder = files_of(start)
@@ -60,6 +64,14 @@ def load_start(
     if start.task == "masked_lm" and start.task not in heads_in(folder):
         raise UserError(f"{start.name} has no masked-LM head: there is nothing to measure before it is trained")
     return load_pretrained(folder, start.task, dtype=dtype, device=device), tokenizer_of(start)
+
+
+def _with_adapter(start: Start, device: str, dtype: str) -> tuple[Model, Tokenizer]:
+    """What an adapter of PEFT's goes on, and the adapter on it; a tokenizer that lies beside it comes first."""
+    assert start.adapter is not None
+    model, tokenizer = load_start(replace(start, adapter=None), device, dtype)
+    load_adapter(model, start.adapter)
+    return model.eval(), load_tokenizer(start.adapter) if has_tokenizer(start.adapter) else tokenizer
 
 
 def files_of(start: Start) -> Path:

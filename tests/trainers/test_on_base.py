@@ -352,3 +352,23 @@ def test_a_classifier(start: Any, checkpoint: Checkpoint, tmp_path: Path, name: 
     plain = METHODS[method] in (LORA, SPECTRUM)
     with torch.no_grad():
         torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-5 if plain else 2, rtol=1e-5)
+
+
+def test_an_adapter_s_folder_is_a_model_to_measure(start: Any, checkpoint: Checkpoint, capsys: Any, tmp_path: Path):
+    from groundup.models.start import find_start
+    from groundup.trainers.load import load_start
+
+    folder = start("out", f"model={checkpoint('gpt2')}", *LORA, "--trainer.optimizer.lr", "1e-2")
+    adapter = (folder / "train" / "weights" / "best").resolve() / "adapter"
+    model, _ = load_run(folder)
+    ours, tokenizer = load_start(find_start(adapter))
+    ids = ids_of(model)
+    torch.testing.assert_close(ours(ids), model(ids))
+    assert tokenizer.encode("5 and 6") == load_run(folder)[1].encode("5 and 6")
+    (tmp_path / "more.txt").write_text("some words to learn from. " * 100)
+    assert main([f"model={adapter}", f"dataset.name={tmp_path / 'more.txt'}", "device=cpu"]) == 1
+    assert "is an adapter: name the model it goes on" in capsys.readouterr().err
+    card = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(card | {"base_model_name_or_path": str(tmp_path / "gone")}))
+    with pytest.raises(UserError, match="is an adapter, and what it goes on is not there"):
+        find_start(adapter)
