@@ -22,6 +22,7 @@ from ..data.sampling import Batch
 from ..errors import UserError, notice
 from ..evaluation.numbers import flat, in_words
 from ..models.dropout import Dropout
+from ..models.memory import keep_freed
 from ..models.model import Model
 from ..models.saved import load_weights, read_state
 from .checkpoint import load_optimizer, random_states, restore_random_states, save_checkpoint
@@ -75,6 +76,8 @@ class Trainer:
         )
         self._by_layer: dict[str, float] = {}  # gradient norms of the step that is logged next
         self._usage = Usage(next(self.model.parameters()).device)
+        if next(self.model.parameters()).device.type == "cpu":
+            keep_freed()
 
     def fit(self) -> Interrupt:
         """Train until `max_iters` updates are made or a signal arrives; either way end with a checkpoint.

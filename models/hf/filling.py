@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UserError, notice
+from ..memory import empty
 from ..model import Model
 from ..quant.packed import PackedLinear
 from ..quant.replace import Packing
 from .keys import Keys, extras, task_rows
-from .memory import empty
 from .rows import Row, Shape, parameter_rows
 from .weights import Weights
 

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import threading
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..memory import empty
+
 _LARGE = 2**22  # bytes from which the pages of new memory matter
-_STRIDE = 512  # bytes of which one is written: enough elements for torch to share them out among its threads
+_PAGE = 2**12  # bytes of the smallest page
 
 
 def new_tensor(numel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An uninitialised tensor (numel,).
+    """An uninitialised tensor (numel,), of huge pages where it is large and on a CPU.
 
-    A large one on a CPU gets huge pages where Linux has them: on first touch the small ones take longer than the
-    arithmetic that fills them (4096 x 4096 in bf16: 12 ms against 6).
+    On first touch small pages take longer than the arithmetic that fills them (4096 x 4096 in bf16: 10 ms).
     """
-    nbytes = numel * dtype.itemsize
-    if device.type != "cpu" or nbytes < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(numel, dtype=dtype, device=device)
-    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    tensor = torch.frombuffer(memory, dtype=dtype)  # unmapped when the tensor is gone
-    if torch.get_num_threads() > 1:
-        # The kernel clears a page when it is first written to. This has the threads each write to some of them; the
-        # arithmetic goes through memory chunk by chunk, so that one clears a page and the others wait for it.
-        tensor.view(torch.uint8)[::_STRIDE].zero_()
+    tensor = empty((numel,), dtype, device)
+    if device.type == "cpu" and tensor.nbytes >= _LARGE:
+        # The kernel clears a page when it is first written to. Left to the threads of the arithmetic, one would clear
+        # a page and the others wait for it, in the middle of each chunk.
+        tensor.view(torch.uint8)[::_PAGE].zero_()
     return tensor
 
 

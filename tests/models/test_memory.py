@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import mmap
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from groundup.models.hf.memory import empty
+from groundup.models.memory import empty
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
@@ -71,3 +74,25 @@ def test_it_is_given_back_with_the_tensor() -> None:
     assert view.sum() == 2**18
     del view
     assert resident() - before < 8 * 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc")
+def test_freed_memory_is_kept_for_the_next_tensors() -> None:
+    faults = """
+import resource, sys, torch
+from groundup.models.memory import keep_freed
+if sys.argv[1] == "kept":
+    assert keep_freed()
+def step():
+    tensors = [torch.ones(2**22 + i) for i in range(4)]  # 16 MiB each
+step(); step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+    def run(word: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", faults, word], check=True, capture_output=True).stdout)
+
+    assert run("kept") < 100  # of 16,384 pages
+    assert run("not") > 2000
