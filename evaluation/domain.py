@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +20,8 @@ from ..data.tables import is_table, read_rows
 from ..errors import UserError, nearest
 from ..models.model import Model
 from ..tokenizers.base import Tokenizer
-from .engine import loglikelihoods
+from .engine import loglikelihoods, scored_by
+from .requests import encode_requests, template_of
 from .writing import check_writes, write
 
 if TYPE_CHECKING:
@@ -148,7 +149,13 @@ def matches(written: str, answers: Sequence[str], match: str) -> bool:
 
 
 def domain_eval(
-    model: Model, tokenizer: Tokenizer, rows: Sequence[Row], *, batch_size: int = 8, progress: bool = True
+    model: Model,
+    tokenizer: Tokenizer,
+    rows: Sequence[Row],
+    *,
+    batch_size: int = 8,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Ask a model a domain's questions.
 
@@ -167,7 +174,11 @@ def domain_eval(
     title = "domain-specific-eval"
     requests = [(rows[i].prompt, _delimited(rows[i].prompt, choice)) for i in choosing for choice in rows[i].choices]
     where = [rows[i].where for i in choosing for _ in rows[i].choices]
-    found = loglikelihoods(model, tokenizer, requests, progress=progress, title=title, where=where) if requests else []
+    found = (
+        loglikelihoods(model, tokenizer, requests, progress=progress, title=title, where=where, stop=stop)
+        if requests
+        else []
+    )
     at = 0
     for i in choosing:
         row, n = rows[i], len(rows[i].choices)
@@ -221,14 +232,39 @@ def _means(lines: Sequence[dict[str, Any]], errors: bool = True) -> dict[str, An
 
 def measure_domain(model: Model, tokenizer: Tokenizer, context: EvalContext) -> Numbers:
     """The task `domain-specific-eval`."""
+    rows = _read(context)
+    numbers, lines = domain_eval(
+        model,
+        tokenizer,
+        rows,
+        batch_size=context.batch_size or 8,
+        progress=context.progress,
+        stop=context.stop,
+    )
+    if context.sample is not None:
+        for line in lines:
+            context.sample(line)
+    return {"version": VERSION, **numbers}
+
+
+def check_domain(model: Model, tokenizer: Tokenizer, context: EvalContext) -> None:
+    """Read the questions. Raises UserError for what could not be asked of the model."""
+    rows = _read(context)
+    if any(not row.choices for row in rows):
+        check_writes(model)
+    choosing = [row for row in rows if row.choices]
+    if choosing:
+        scored_by(model)
+        requests = [(row.prompt, _delimited(row.prompt, choice)) for row in choosing for choice in row.choices]
+        where = [row.where for row in choosing for _ in row.choices]
+        encode_requests(requests, tokenizer, template_of(tokenizer, model), model.config.max_seq_len, where)
+
+
+def _read(context: EvalContext) -> list[Row]:
     if context.data is None:
         raise UserError(
             "domain-specific-eval asks your own questions: name their file with --data FILE.jsonl (while training: "
             "evaluation.benchmark_data)"
         )
-    rows = load_domain(context.data, context.limit)
-    numbers, lines = domain_eval(model, tokenizer, rows, batch_size=context.batch_size or 8, progress=context.progress)
-    if context.sample is not None:
-        for line in lines:
-            context.sample(line)
-    return {"version": VERSION, **numbers}
+    data = context.data
+    return context.once(lambda: load_domain(data, context.limit))

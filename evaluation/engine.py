@@ -6,7 +6,7 @@ scoring.py applies the head, scores.py keeps what is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ from ..tokenizers.base import Tokenizer
 from .batches import Reader, limit_for, read_all
 from .continuations import Continuations
 from .gaps import Gaps
+from .registry import Abandoned
 from .requests import Encoded, Request, encode_requests, template_of
 from .scores import LogLikelihood, Scores
 from .scoring import Tally
@@ -50,6 +51,7 @@ def loglikelihoods(
     title: str = "log-likelihoods",
     scores: Scores | None = None,
     where: Sequence[str] = (),
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[LogLikelihood]:
     """Of each (context, continuation), in nats, in the order given: the same whatever the batch.
 
@@ -62,6 +64,7 @@ def loglikelihoods(
         add_bos: whether texts begin with BOS; None: as the tokenizer's own template has it.
         scores: where they are kept as they come, and looked up.
         where: a name of each request for messages, such as file:row.
+        stop: asked between batches; True raises Abandoned.
 
     Raises:
         UserError: the model has no head for it, a continuation has no tokens or more than the model reads, or a BOS is
@@ -86,6 +89,7 @@ def loglikelihoods(
         progress=progress,
         title=title,
         scores=scores,
+        stop=stop,
     )
 
 
@@ -100,6 +104,7 @@ def score(
     progress: bool = True,
     title: str = "log-likelihoods",
     scores: Scores | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[LogLikelihood]:
     """Log-likelihoods of the last `n` ids of each item; see loglikelihoods. `mask_id`: an encoder's."""
     kind = scored_by(model)
@@ -141,4 +146,6 @@ def score(
         for units in read_all(reader, limit):
             done([i for unit in units for i in reader.items(unit)])
             bar.update(sum(map(reader.tokens, units)))
+            if stop():
+                raise Abandoned
     return [found[item.ids, item.n] for item in items]

@@ -168,10 +168,11 @@ def measure_harness(model: Model, tokenizer: Tokenizer, context: EvalContext) ->
         add_bos=context.add_bos,
         progress=context.progress,
         scores=context.scores,
+        stop=context.stop,
     )
     if context.data is not None:
         raise UserError(f"--data: {context.task} takes its rows from where the harness says: leave it out")
-    name, manager = _task(context.task.removeprefix(HARNESS))
+    name, manager = context.once(lambda: _task(context.task.removeprefix(HARNESS)))
     seeds: dict[str, Any] = {} if context.seed is None else {"fewshot_random_seed": context.seed}
     try:
         results: Any = run_tasks(
@@ -191,6 +192,12 @@ def measure_harness(model: Model, tokenizer: Tokenizer, context: EvalContext) ->
             if context.sample is not None:
                 context.sample({"harness_task": task, "id": row["doc_id"], **_plain(row)})
     return _numbers(name, results)
+
+
+def check_harness(model: Model, tokenizer: Tokenizer, context: EvalContext) -> None:
+    """Whether there is such a task, and the model is one for it. Raises UserError."""
+    HarnessModel(model, tokenizer)
+    context.once(lambda: _task(context.task.removeprefix(HARNESS)))
 
 
 def _task(name: str) -> tuple[str, Any]:

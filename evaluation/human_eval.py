@@ -183,7 +183,7 @@ def refuse_code(allowed: bool) -> None:
 def measure_human_eval(model: Model, tokenizer: Tokenizer, context: EvalContext) -> Numbers:
     """The task `human-eval`."""
     refuse_code(context.allow_code_execution)
-    problems = load_problems(context.data, context.limit)
+    problems = context.once(lambda: load_problems(context.data, context.limit))
     numbers, rows = human_eval(
         model,
         tokenizer,
@@ -201,3 +201,11 @@ def measure_human_eval(model: Model, tokenizer: Tokenizer, context: EvalContext)
                 said = {"completion": text, "passed": verdict.passed, "reason": verdict.reason}
                 context.sample({"id": problem.id, "prompt": problem.prompt, **said})
     return {"version": VERSION, **numbers}
+
+
+def check_human_eval(model: Model, tokenizer: Tokenizer, context: EvalContext) -> None:
+    """Read the problems and try the walls. Raises UserError where the task could not be done."""
+    refuse_code(context.allow_code_execution)
+    check_writes(model)
+    context.once(lambda: load_problems(context.data, context.limit))
+    isolation()

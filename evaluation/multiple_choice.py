@@ -17,9 +17,9 @@ from ..models.model import Model
 from ..tokenizers.base import Tokenizer
 from .engine import loglikelihoods, scored_by
 from .registry import EvalContext, Numbers
-from .requests import template_of
+from .requests import encode_requests, template_of
 from .scores import LogLikelihood
-from .tasks.question import SHOT_SEED, Question, read_task
+from .tasks.question import SHOT_SEED, Question, TaskData, read_task
 from .tasks.task import Task
 
 
@@ -84,8 +84,7 @@ def measure_choices(model: Model, tokenizer: Tokenizer, context: EvalContext) ->
 
     task = find_task(context.task)
     scored_by(model)  # before anything is fetched
-    seed = SHOT_SEED if context.seed is None else context.seed
-    data = read_task(task, context.data, context.limit, context.n_shot, seed)
+    data = _read(task, context)
     result = multiple_choice(
         model,
         tokenizer,
@@ -96,6 +95,7 @@ def measure_choices(model: Model, tokenizer: Tokenizer, context: EvalContext) ->
         add_bos=context.add_bos,
         progress=context.progress,
         scores=context.scores,
+        stop=context.stop,
     )
     for question, row in zip(data.questions, result.rows, strict=True):
         if context.sample is not None:
@@ -112,6 +112,23 @@ def measure_choices(model: Model, tokenizer: Tokenizer, context: EvalContext) ->
         "source": data.source,
         **({"groups": result.groups} if result.groups else {}),
     }
+
+
+def check_choices(model: Model, tokenizer: Tokenizer, context: EvalContext) -> None:
+    """Read the questions and make ids of them. Raises UserError for what could not be scored."""
+    from .tasks import find_task
+
+    scored_by(model)
+    questions = _read(find_task(context.task), context).questions
+    requests = [request for question in questions for request in question.requests]
+    where = [question.where for question in questions for _ in question.requests]
+    template = template_of(tokenizer, model, context.add_bos)
+    encode_requests(requests, tokenizer, template, model.config.max_seq_len, where)
+
+
+def _read(task: Task, context: EvalContext) -> TaskData:
+    seed = SHOT_SEED if context.seed is None else context.seed
+    return context.once(lambda: read_task(task, context.data, context.limit, context.n_shot, seed))
 
 
 def _pair(name: str, number: float, errors: dict[str, float | None]) -> list[tuple[str, float | None]]:

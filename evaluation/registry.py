@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import UserError, nearest
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..tokenizers.base import Tokenizer
     from .scores import Scores
 
+T = TypeVar("T")
 Numbers = dict[str, Any]
 """Numbers by name; NAME_stderr is the standard error of NAME. Words that say how they were measured may be among them:
 `version` of the task, `scored`, a mapping `groups`."""
@@ -70,6 +71,22 @@ class EvalContext:
     """Names of a classifier's classes."""
     sample: Callable[[dict[str, Any]], None] | None = None
     """Takes one row a question; the task's name is added to it."""
+    kept: dict[str, Any] | None = None
+    """Questions that were read, by task, where the same are asked again and again; None: they are read each time."""
+    stop: Callable[[], bool] = lambda: False
+    """Asked between batches; True raises Abandoned."""
+
+    def once(self, read: Callable[[], T]) -> T:
+        """The questions of the task, read now or before."""
+        if self.kept is None:
+            return read()
+        if self.task not in self.kept:
+            self.kept[self.task] = read()
+        return self.kept[self.task]
+
+
+class Abandoned(Exception):
+    """A task was stopped in the middle, as `EvalContext.stop` said."""
 
 
 TaskFunction = Callable[["Model", "Tokenizer", EvalContext], Numbers]
@@ -184,7 +201,20 @@ def task_function(name: str) -> TaskFunction:
     return load_function("multiple_choice:measure_choices")
 
 
-def load_function(place: str) -> TaskFunction:
+def check_task(model: Model, tokenizer: Tokenizer, context: EvalContext) -> None:
+    """Read a task's questions and find what cannot be asked of the model, without asking. Raises UserError."""
+    name = context.task
+    if name.startswith(HARNESS):
+        load_function("harness:check_harness")(model, tokenizer, context)
+    elif name == "human-eval":
+        load_function("human_eval:check_human_eval")(model, tokenizer, context)
+    elif name == "domain-specific-eval":
+        load_function("domain:check_domain")(model, tokenizer, context)
+    elif name not in KINDS:
+        load_function("multiple_choice:check_choices")(model, tokenizer, context)
+
+
+def load_function(place: str) -> Any:
     """module:function of this package."""
     module, _, function = place.partition(":")
     return getattr(import_module(f".{module}", __package__), function)

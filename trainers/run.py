@@ -78,7 +78,8 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        what = "memory ran out before a step could be made, or while one was evaluated or saved"
+        said = str(error).partition("\n")[0][:100] or type(error).__name__
+        what = f"memory ran out before a step could be made, or while one was evaluated or saved ({said})"
         raise UserError(advice(device.type, what, checkpointing=run.trainer.gradient_checkpointing)) from error
     finally:
         folder.close_metrics()

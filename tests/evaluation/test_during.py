@@ -14,8 +14,9 @@ import torch
 import yaml
 from groundup.configs.schema import load_config
 from groundup.configs.schema_evaluation import Evaluation
+from groundup.errors import UserError
 from groundup.evaluation import during
-from groundup.evaluation.during import run_tasks, undisturbed
+from groundup.evaluation.during import prepare_tasks, run_tasks, undisturbed
 from groundup.evaluation.numbers import flat, in_words, main_number
 from groundup.models.config import ModelConfig
 from groundup.models.model import build_model
@@ -70,6 +71,49 @@ def test_tasks_by_name(questions: Path) -> None:
     assert without is not None
     assert without.keys() == {"domain-specific-eval"}
     assert run_tasks(model, ByteTokenizer(), evaluation, texts=lambda: TEXTS, stop=lambda: True) is None
+
+
+def test_questions_are_read_once_and_what_does_not_fit_is_refused_at_the_start(questions: Path) -> None:
+    """Before a step is made; and at an evaluation no file is read."""
+    evaluation = Evaluation(
+        benchmarks=["domain-specific-eval"], benchmark_data={"domain-specific-eval": str(questions)}
+    )
+    measure = prepare_tasks(small(), ByteTokenizer(), evaluation)
+    assert measure is not None
+    first = measure(lambda: False)
+    questions.unlink()
+    assert measure(lambda: False) == first
+    assert prepare_tasks(small(), ByteTokenizer(), Evaluation()) is None
+
+    row = {"prompt": "x", "choices": ["y" * 65, "z"], "answer": 0}
+    questions.write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=r"questions.jsonl:1: the continuation 'y+\.\.\.' has 66 tokens, .* reads 64"):
+        prepare_tasks(small(), ByteTokenizer(), evaluation)
+    choices = Evaluation(mcq_benchmarks=["copa"], benchmark_data={"copa": str(questions)})
+    with pytest.raises(UserError, match=r"questions.jsonl:1 has the columns"):
+        prepare_tasks(small(), ByteTokenizer(), choices)
+    code = Evaluation(
+        benchmarks=["human-eval"], allow_code_execution=True, benchmark_data={"human-eval": str(questions)}
+    )
+    with pytest.raises(UserError, match=r"questions.jsonl:1: a problem of HumanEval"):
+        prepare_tasks(small(), ByteTokenizer(), code)
+
+
+def test_a_long_task_stops_between_batches(questions: Path) -> None:
+    rows = [{"prompt": f"{i} and {i} make".rjust(50, "."), "choices": ["1", "x"], "answer": 0} for i in range(800)]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"domain-specific-eval": str(questions)}
+    evaluation = Evaluation(benchmarks=["domain-specific-eval"], benchmark_data=data)
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(len(asked) >= 3)  # before all tasks, before this one, while it goes on
+        return asked[-1]
+
+    measure = prepare_tasks(small(), ByteTokenizer(), evaluation)
+    assert measure is not None
+    assert measure(stop) is None
+    assert asked == [False, False, False, True]
 
 
 def test_numbers_in_a_line() -> None:
