@@ -72,5 +72,5 @@ def test_defaults_as_a_person_writes_them():
 
 def test_what_is_not_available_is_marked():
     rows = [line for line in markdown().splitlines() if "not available yet" in line]
-    assert any(row.startswith("| push_to_hub ") for row in rows)
+    assert any(row.startswith("| use_deepspeed ") for row in rows)
     assert not any(row.startswith(("| num_layers ", "| base_model ", "| core_model_type ")) for row in rows)

@@ -287,7 +287,7 @@ def test_several_processes_are_refused_wherever_they_are_asked_for(refused: Refu
 def test_planning_may_ask_for_several_processes(load: Load, refused: Refused):
     changes = {"distributed.use_deepspeed": True, "distributed.zero_stage": 2, "distributed.num_processes": 8}
     assert load(changes, planning=True).distributed.num_processes == 8
-    assert "is not available yet" in refused({"output.push_to_hub": True}, planning=True)
+    assert "is not available yet" in refused(changes)
 
 
 def test_remote_code_is_refused_for_good(write: Write):
