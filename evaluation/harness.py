@@ -212,7 +212,8 @@ def _task(name: str) -> tuple[str, Any]:
         said = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
         if not isinstance(said, dict) or "task" not in said:
             raise UserError(f"{path}: it names no `task`: it is no declaration of lm-evaluation-harness")
-        return str(said["task"]), TaskManager(include_path=str(path.parent))
+        alone = isinstance(said["task"], str) and "group" not in said  # a group may name tasks of the harness itself
+        return str(said["task"]), TaskManager(include_path=str(path.parent), include_defaults=not alone)
     manager = TaskManager()
     if not manager.match_tasks([name]):
         raise UserError(f"lm-evaluation-harness has no task '{name}'.{nearest(name, manager.all_tasks)}")
