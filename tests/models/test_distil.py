@@ -118,6 +118,19 @@ def test_a_student_is_its_teacher_without_some_layers(name: str, sizes: dict[str
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
 
 
+def test_every_other_layer_of_gpt2_is_distilgpt2():
+    """6 layers and 81,912,576 parameters, as published."""
+    from groundup.models.distil import student_config
+    from groundup.models.flops import count_parameters
+    from groundup.models.start import find_start
+
+    teacher = find_start("gpt2").config
+    assert count_parameters(teacher, "causal_lm") == 124_439_808
+    for choice in ("every_other", [0, 2, 4, 7, 9, 11]):
+        student = student_config(teacher, chosen_layers(choice, teacher.n_layers))
+        assert count_parameters(student, "causal_lm") == 81_912_576
+
+
 def test_layers_by_word_and_by_number():
     assert chosen_layers("every_other", 12) == (0, 2, 4, 6, 8, 10)
     assert chosen_layers("every_other", 5) == (0, 2, 4)
