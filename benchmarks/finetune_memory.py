@@ -4,7 +4,8 @@
     qlora   the same on weights in NF4, doubly quantised
     full    every weight trains: weights in fp32, products in bf16 by autocast
 
-    ours    Trainer's own step on add_lora and quantize_model: the loss in chunks, clip, fused AdamW
+    ours    Trainer's own step on add_lora and quantize_model: the loss in chunks, clip, fused AdamW; on a CPU
+            it keeps freed memory for the next step, see models/memory.py
     peer    LlamaForCausalLM or Qwen2ForCausalLM with labels, peft's LoRA, bitsandbytes' Linear4bit computing in bf16,
             loss.backward(), clip_grad_norm_, torch's AdamW; without prepare_model_for_kbit_training, whose
             fp32 embeddings and norms would take more of both time and memory

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..memory import empty
 
 _LARGE = 2**22  # bytes from which the pages of new memory matter
-_PAGE = 2**12  # bytes of the smallest page
+_STRIDE = 512  # bytes of which one is written: enough elements for torch to share them out among its threads
 
 
 def new_tensor(numel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -20,10 +20,10 @@ def new_tensor(numel: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     On first touch small pages take longer than the arithmetic that fills them (4096 x 4096 in bf16: 10 ms).
     """
     tensor = empty((numel,), dtype, device)
-    if device.type == "cpu" and tensor.nbytes >= _LARGE:
-        # The kernel clears a page when it is first written to. Left to the threads of the arithmetic, one would clear
-        # a page and the others wait for it, in the middle of each chunk.
-        tensor.view(torch.uint8)[::_PAGE].zero_()
+    if device.type == "cpu" and tensor.nbytes >= _LARGE and torch.get_num_threads() > 1:
+        # The kernel clears a page when it is first written to. This has the threads each write to some of them; the
+        # arithmetic goes through memory chunk by chunk, so that one clears a page and the others wait for it.
+        tensor.view(torch.uint8)[::_STRIDE].zero_()
     return tensor
 
 
