@@ -22,7 +22,7 @@ from ..models.start import Start, find_start
 from ..trainers.folder import write_text
 from ..trainers.load import files_of, load_start
 from .asked import places, refuse_unused, refuse_unwritable, usual_task
-from .registry import TEXT_KINDS, EvalContext, Numbers, takes, task_function, task_names
+from .registry import TEXT_KINDS, EvalContext, Numbers, check_task, takes, task_function, task_names
 from .scores import Scores, fingerprint
 
 FORMAT = 2  # of the results' JSON
@@ -118,8 +118,12 @@ def evaluate(
         name=start.name,
         run=run,
         labels=_labels(state, native),
+        kept={},
     )
     with _scores(names, native, output) as scores, _lines(samples) as sample:
+        if len(names) > 1:  # what is wrong with the last should not wait for the others
+            for name in names:
+                check_task(native, tokenizer, replace(shared, task=name, data=data_of[name]))
         for name in names:
             began = time.perf_counter()
 

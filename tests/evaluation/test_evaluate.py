@@ -185,3 +185,13 @@ def test_an_option_that_no_task_takes_is_refused(run: Path, tmp_path: Path, caps
     assert main(["--model", str(run), "--tasks", "perplexity,text_modeling", "--stride", "4", "--limit", "2"]) == 0
     assert main(["--model", str(run), "--output", str(tmp_path)]) == 1
     assert f"--output {tmp_path}: cannot be written there" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_the_last_task_is_found_before_the_first_is_measured(run: Path, tmp_path: Path) -> None:
+    good, bad = tmp_path / "domain_specific_eval.jsonl", tmp_path / "copa.jsonl"
+    good.write_text('{"prompt": "a", "choices": ["b", "c"], "answer": 0}\n')
+    bad.write_text('{"premise": "x"}\n')
+    rows = tmp_path / "rows"
+    with pytest.raises(UserError, match=r"copa.jsonl:1 has the columns premise"):
+        evaluate(run, ["domain-specific-eval", "copa"], data=tmp_path, samples=rows, progress=False)
+    assert not rows.read_text()
