@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def plot_attention(maps: Sequence[NDArray[np.floating]], tokens: Sequence[str], 
     side = min(9.0, 3.0 + 0.16 * len(tokens))
     figure = Figure(figsize=(1.2 * len(heads) + 1.5 + side, max(1.2 * len(layers) + 0.8, side)), dpi=110)
     figure.set_layout_engine("constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.2 * len(heads) + 0.8, side])
+    left, right = cast(Any, figure).subfigures(1, 2, width_ratios=[1.2 * len(heads) + 0.8, side])
     for i, layer in enumerate(layers):
         for j, head in enumerate(heads):
             axes = left.add_subplot(len(layers), len(heads), i * len(heads) + j + 1)

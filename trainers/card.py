@@ -59,7 +59,7 @@ def _what(r: dict[str, Any], step: int) -> str:
         f"all {r['parameters']:,} parameters were trained" if r["trained_parameters"] == r["parameters"] else split
     )
     return (
-        f"{TASKS.get(r['task'], r['task']).capitalize()}, begun from {begun}; {trained} "
+        f"{str(TASKS.get(r['task'], r['task'])).capitalize()}, begun from {begun}; {trained} "
         f"({METHODS.get(r['method'], r['method'])}) on {r['dataset']}: {r['data']['summary']}. These are the weights "
         f"of step {step:,} of {r['steps']:,}" + (", the best by held-out loss." if r.get("best") else ".")
     )
@@ -67,8 +67,8 @@ def _what(r: dict[str, Any], step: int) -> str:
 
 def _numbers(r: dict[str, Any]) -> str:
     before, words = r.get("baseline", {}).get("heldout", {}), r.get("baseline", {}).get(BAG_OF_WORDS, {})
-    columns = {"before training": before, "held out": r.get("heldout", {}), "test": r.get("test", {})}
-    columns = {name: values for name, values in (columns | {"bag of words": words}).items() if values}
+    columns = {"before training, held out": before, "held out": r.get("heldout", {}), "test": r.get("test", {})}
+    columns = {name: values for name, values in (columns | {"bag of words, held out": words}).items() if values}
     if not r.get("heldout"):
         return "Nothing was measured on held-out data."
     lines = [_row("", *columns), "|---" * (len(columns) + 1) + "|"]

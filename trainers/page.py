@@ -178,6 +178,8 @@ def _note(r: Results) -> str:
         text += " Perplexity is its exponential: among how many equally likely tokens the model chooses."
     if "macro_f1" in seen:
         text += " Macro F1 is the mean of the classes' F1."
+    if "test" in r:
+        text += " What is not said to be of the test split is of the held-out rows."
     if "test" in r and r["test"]["rows"] < r["test"]["of"]:
         text += f" Of the test split's {r['test']['of']:,} rows {r['test']['rows']:,} were measured, spread evenly."
     return text
@@ -202,8 +204,8 @@ def _checkpoints(folder: RunFolder, r: Results) -> str:
 
 def _tiles(r: Results) -> list[dict[str, str]]:
     what, after = headline(r)
-    before = r.get("baseline", {}).get("heldout", {})
-    words = r.get("baseline", {}).get(BAG_OF_WORDS, {})
+    before = r.get("baseline", {}).get("heldout", {}) if what != "test" else {}  # of the same rows, or not at all
+    words = _words(r, what)
     tiles: list[dict[str, str]] = []
     for key in ("accuracy", "macro_f1", "perplexity", "loss"):
         if key not in after or len(tiles) == 3:
@@ -222,14 +224,23 @@ def _tiles(r: Results) -> list[dict[str, str]]:
     return tiles
 
 
+def _words(r: Results, what: str) -> dict[str, Any]:
+    """The bag of words' numbers of the held-out rows, or of the test split."""
+    numbers = r.get("baseline", {}).get(BAG_OF_WORDS, {})
+    if what != "test":
+        return {key: value for key, value in numbers.items() if not key.startswith("test_")}
+    return {key.removeprefix("test_"): value for key, value in numbers.items() if key.startswith("test_")}
+
+
 def _columns(r: Results) -> dict[str, dict[str, Any]]:
     """The columns of the numbers: what each is, and its values."""
     baseline = r.get("baseline", {})
     found = {
         "before training": baseline.get("heldout"),
         "after": r.get("heldout"),
+        "bag of words": _words(r, "held out"),
         "test split": r.get("test"),
-        "bag of words": baseline.get(BAG_OF_WORDS),
+        "bag of words, test split": _words(r, "test") if "test" in r else None,
     }
     return {name: values for name, values in found.items() if values}
 

@@ -86,6 +86,9 @@ def test_a_classifier_s_tree_and_page(classifier: RunFolder):
     assert "python train.py --config" in text
     assert "torch 2" in text
     assert "cut to 16" in text
+    words = results["baseline"]["bag-of-words-tfidf"]
+    tile = f"{results['test']['accuracy']:.4f} accuracy, test {words['test_accuracy']:.4f} bag of words"
+    assert tile in text  # numbers of the same rows stand beside each other
 
 
 def test_the_gap_is_measured_alike_on_equally_many_rows(classifier: RunFolder):
