@@ -77,11 +77,6 @@ def check_batches(run: RunConfig, start: Start | None, layer: Layer, refuse: Any
         notice(f"trainer.memory_optimization goes by family, and of {start.name} none is known: it plays no part")
 
 
-def only_memory(models: Any) -> bool:
-    """Whether a `models:` section says how to save memory, and names no model."""
-    return isinstance(models, ModelsSection) and not models.transformer_models and models.model_selection is None
-
-
 def _check_table(run: RunConfig, start: Start | None, refuse: Any) -> None:
     table = run.trainer.batch_sizes or {}
     for model, row in table.items():

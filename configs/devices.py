@@ -58,8 +58,8 @@ def require_device(device: str) -> None:
             raise UserError(f"general.device: there is no {device}, only {torch.cuda.device_count()} GPU(s). {remedy}")
 
 
-def usable_device(device: str) -> str:
-    """`device`, or the best there is where this machine has none of its kind, which is said.
+def usable_device(device: str, written: str = "general.device") -> str:
+    """`device`, or the best there is where this machine has none of its kind, which is said with where it was written.
 
     Raises:
         UserError: it has some of its kind, but not this one.
@@ -71,7 +71,7 @@ def usable_device(device: str) -> str:
         if best == device_type(device):
             raise
         missing = {"cuda": "no CUDA GPU", "mps": "no Apple GPU"}[device_type(device)]
-        notice(f"general.device {device}: this machine has {missing}, so the run falls back to {best}")
+        notice(f"{written} {device}: this machine has {missing}, so it falls back to {best}")
         return best
     return device
 

@@ -128,7 +128,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ..configs.devices import best_device, check_name, require_device
+    from ..configs.devices import best_device, check_name, usable_device
 
     if options.max_new_tokens is not None and options.prompt is None:
         raise UserError("--max-new-tokens is for --prompt TEXT: leave it out")
@@ -140,7 +140,7 @@ def _run(options: argparse.Namespace) -> int:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
     device = check_name(options.device, "--device")
     device = best_device() if device == "auto" else device
-    require_device(device)
+    device = usable_device(device, "--device")
     if options.prompt is not None:
         from .answer import answer
 

@@ -7,7 +7,9 @@ could only be told from them by a second copy of all gradients: so these are mad
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,12 +19,18 @@ from typing import TypeVar
 import torch
 
 from ..data.sampling import Batch
-from ..errors import UserError
+from ..errors import notice
 
 T = TypeVar("T")
 
-# What the allocators of CUDA, MPS, Triton, cuBLAS and cuDNN, of CPUs and of Windows say.
-_SAYINGS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+# What the allocators of CUDA, MPS, Triton, cuBLAS and cuDNN, of CPUs, of Windows and of oneDNN say.
+_SAYINGS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "STATUS_ALLOC_FAILED",
+    "could not create a primitive",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -32,20 +40,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(saying in str(error) for saying in _SAYINGS)
 
 
-def attempt(work: Callable[[], T]) -> tuple[bool, T | None]:
-    """-> (True, what `work` gives), or (False, None) where memory ran out; what it held is then given back."""
+def attempt(work: Callable[[], T]) -> tuple[T | None, str | None]:
+    """-> (what `work` gives, None), or (None, what was said) where memory ran out; what it held is then given back."""
     try:
-        return True, work()
+        return work(), None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        said = (str(error).splitlines() or [""])[0][:100] or type(error).__name__
     # Here and not above: as long as the error is at hand, its frames hold the graph of the failed pass.
     gc.collect()
+    _trim()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-    return False, None
+    return None, said
+
+
+def _trim() -> None:
+    """Give what glibc's malloc has kept of freed memory back to the system; other libraries keep less."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def cut(window: Iterable[Batch], rows: int | None) -> Iterator[Batch]:
@@ -84,10 +101,7 @@ def memory_limit(share: float | None, device: torch.device) -> Iterator[None]:
     """Inside, no more than a share of the device's memory is given out: what asks for more is told that it ran out.
 
     On a GPU it is torch's allocator that keeps to it. On a CPU the system does, for everything that the process
-    allocates (Linux: RLIMIT_DATA). None: no limit.
-
-    Raises:
-        UserError: this system has no such limit.
+    allocates, on Linux (RLIMIT_DATA); where it does not, that is said. None: no limit.
     """
     if share is None:
         yield
@@ -103,8 +117,10 @@ def memory_limit(share: float | None, device: torch.device) -> Iterator[None]:
         torch.mps.set_per_process_memory_fraction(share)
         yield
         return
-    if sys.platform != "linux":
-        raise UserError("trainer.max_memory_usage: of a CPU's memory it is kept on Linux only: leave it out")
+    if sys.platform != "linux":  # there is no such limit, or it does not hold for what torch allocates
+        notice(f"trainer.max_memory_usage {share:g}: no process is kept to a share of this system's memory")
+        yield
+        return
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_DATA)
@@ -120,8 +136,6 @@ def memory_limit(share: float | None, device: torch.device) -> Iterator[None]:
 
 def host_memory() -> int:
     """Bytes of memory of this machine, or of the container that the process runs in. Linux."""
-    import os
-
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:

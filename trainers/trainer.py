@@ -178,15 +178,15 @@ class Trainer:
             self._lookup.clear(window)
             total = torch.zeros((), device=window[0].labels.device)
             for batch in cut(window, p.micro_batch):
-                done, part = attempt(lambda batch=batch: self._objective.backward(batch, hidden_states, scale))
-                if not done or part is None:
-                    self._cut_smaller(batch)
+                part, said = attempt(lambda batch=batch: self._objective.backward(batch, hidden_states, scale))
+                if part is None:
+                    self._cut_smaller(batch, said or "")
                     break  # no gradient tells what of it the failed pass has added: all are made again
                 total += part
             else:
                 return total
 
-    def _cut_smaller(self, batch: Batch) -> None:
+    def _cut_smaller(self, batch: Batch, said: str) -> None:
         """After a micro-batch that did not fit: halve those that follow, or end the run."""
         p, s = self.progressed, self.settings
         rows, tokens = batch.input_ids.shape
@@ -200,7 +200,7 @@ class Trainer:
             return
         saved = f" The weights are in {self.save(is_best=False)}." if p.step else ""
         first = "lower trainer.min_batch_size" if s.batch_size_auto_adjust else "lower trainer.batch_size"
-        what = f"memory ran out at step {p.step + 1:,} with {rows} row{'s' * (rows > 1)} of {tokens:,} tokens"
+        what = f"memory ran out at step {p.step + 1:,} with {rows} row{'s' * (rows > 1)} of {tokens:,} tokens ({said})"
         checkpointing = self.model.gradient_checkpointing
         told = advice(self.precision.device_type, what, first if rows > 1 else None, checkpointing=checkpointing)
         raise UserError(f"{told}.{saved}")
@@ -283,12 +283,14 @@ class Trainer:
                 yield batch
 
         while True:
-            done, result = attempt(lambda: self._objective.evaluate(batches(), lambda: bool(interrupt)))
-            if done:
+            result, said = attempt(lambda: self._objective.evaluate(batches(), lambda: bool(interrupt)))
+            if said is None:
                 return result
             rows = smaller(failed, 1)
             if rows is None:
-                raise UserError(advice(self.precision.device_type, "memory ran out while one row was evaluated"))
+                raise UserError(
+                    advice(self.precision.device_type, f"memory ran out while one row was evaluated ({said})")
+                )
             notice(f"memory ran out while {failed} rows were evaluated at a time: it begins again with {rows}")
 
     def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:

@@ -69,7 +69,7 @@ def test_a_run_falls_back_and_says_so(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert usable_device("cpu") == "cpu"
     assert capsys.readouterr().err == ""
     assert usable_device("mps") == "cpu"
-    assert "mps: this machine has no Apple GPU, so the run falls back to cpu" in capsys.readouterr().err
+    assert "general.device mps: this machine has no Apple GPU, so it falls back to cpu" in capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert usable_device("mps") == "cuda"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,14 +89,18 @@ def test_what_every_allocator_says():
         "MPS backend out of memory (MPS allocated: 9 GB)",
         "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 7",
         "DefaultCPUAllocator: not enough memory: you tried to allocate 7 bytes.",
+        "could not create a primitive",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     ):
         assert is_out_of_memory(RuntimeError(text))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("out of memory"))
-    assert attempt(lambda: torch.empty(2**50)) == (False, None)
-    assert attempt(lambda: 3) == (True, 3)
+    nothing, said = attempt(lambda: torch.empty(2**50))
+    assert nothing is None
+    assert said is not None
+    assert "can't allocate memory" in said
+    assert attempt(lambda: 3) == (3, None)
     with pytest.raises(RuntimeError, match="multiplied"):
         attempt(lambda: torch.ones(2, 3) @ torch.ones(2, 3))
 
@@ -214,6 +220,7 @@ def test_what_cannot_be_cut_ends_with_advice(
         run(tiny(), *words)
     said = str(error.value)
     assert f"memory ran out at step 1 with {rows} row" in said
+    assert "(CUDA out of memory. Tried to allocate 2.00 GiB)" in said
     assert f": {remedy}" in said
     assert "gradient_checkpointing" in said
     assert "\n" not in said
@@ -275,6 +282,44 @@ def test_an_evaluation_that_does_not_fit_begins_again(
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-6)
 
 
+LESS = """
+import re, sys
+from groundup.trainers.command import main
+from groundup.trainers.out_of_memory import host_memory
+words = sys.argv[2:]
+if int(sys.argv[1]):
+    used = int(re.search(r"VmData:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+    words.append(f"trainer.max_memory_usage={(used + int(sys.argv[1]) * 2**20) / host_memory():.6f}")
+sys.exit(main(words))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of a CPU's memory is kept on Linux")
+def test_a_batch_that_does_not_fit_in_a_real_run(tiny: Tiny):
+    """32 rows of 256 tokens need more than a gigabyte: within 800 MiB fewer at a time, and the same losses."""
+    sizes = "model.num_layers=4 model.hidden_dim=256 model.context_window=256 model.ffn.ffn_dim=1024 "
+    sizes += "model.attn.num_kv_heads=4 trainer.batch_size=32 trainer.max_iters=2 evaluation.do_eval=false "
+    sizes += "model.ffn.ffn_dropout=0 model.attn.attn_probs_dropout=0 trainer.optimizer.lr=1e-3"
+    losses = []
+    for name, mebibytes in (("enough", 0), ("less", 800), ("far_less", 60)):
+        config = tiny(name)
+        command = [sys.executable, "-c", LESS, str(mebibytes), "--config", str(config), *sizes.split()]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        if name == "far_less":
+            assert ended.returncode == 1
+            assert ended.stderr.splitlines()[-1].startswith("error: memory ran out")
+            assert "Traceback" not in ended.stderr
+            continue
+        assert ended.returncode == 0, ended.stderr
+        assert ("memory ran out at step 1 with 32 rows of 256 tokens" in ended.stderr) == (name == "less")
+        rows = read_jsonl(find_run("latest", config.with_suffix("")) / "train/metrics/train.jsonl")
+        losses.append([row["loss"] for row in rows])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a CPU's memory is kept on Linux")
 def test_a_share_of_the_memory():
     import resource
@@ -284,8 +329,15 @@ def test_a_share_of_the_memory():
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with memory_limit(0.5, torch.device("cpu")):
         assert resource.getrlimit(resource.RLIMIT_DATA)[0] == host_memory() // 2
-        assert attempt(lambda: torch.empty(int(0.6 * host_memory()), dtype=torch.uint8)) == (False, None)
-        assert attempt(lambda: torch.ones(100).sum().item()) == (True, 100.0)
+        assert attempt(lambda: torch.empty(int(0.6 * host_memory()), dtype=torch.uint8))[0] is None
+        assert attempt(lambda: torch.ones(100).sum().item()) == (100.0, None)
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     with memory_limit(None, torch.device("cpu")):
         assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_a_share_that_no_system_keeps_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with memory_limit(0.9, torch.device("cpu")):
+        assert attempt(lambda: 1) == (1, None)
+    assert "trainer.max_memory_usage 0.9: no process is kept to a share" in capsys.readouterr().err
