@@ -284,6 +284,11 @@ def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
 
 def _data(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     dataset, evaluation = run.dataset, run.evaluation
+    if evaluation.mcq_benchmarks or evaluation.benchmarks or evaluation.harness_tasks or evaluation.benchmark_data:
+        from ..evaluation.benchmarks import wrong_benchmarks  # with the table of tasks
+
+        for name, sentence in wrong_benchmarks(evaluation):
+            refuse(f"evaluation.{name}", sentence)
     if evaluation.do_eval and evaluation.strategy != "no" and not (dataset.val_fraction or dataset.eval_path):
         refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
     if dataset.stride is not None:
