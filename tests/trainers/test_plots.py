@@ -66,10 +66,7 @@ def test_tasks_and_text_modelling_are_drawn(tmp_path: Path) -> None:
             "hellaswag/acc_norm": 0.26 + step / 900,
             "hellaswag/acc_norm_stderr": 0.01,
             "text_modeling/byte_accuracy": step / 1000,
-            **{
-                f"text_modeling/accuracy_{name}": (step + 50) / (200 + 100 * i)
-                for i, name in enumerate(("0", "1"))
-            },
+            **{f"text_modeling/accuracy_{name}": (step + 50) / (200 + 100 * i) for i, name in enumerate(("0", "1"))},
         }
         for step in (0, 50, 100, 150, 200)
     ]
@@ -81,3 +78,28 @@ def test_tasks_and_text_modelling_are_drawn(tmp_path: Path) -> None:
     after = [imread(path) for path in plot_run([], [], tmp_path, "a run", rows)]
     assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     assert [p.name for p in plot_run([], [], tmp_path, "a run", [{"step": 1, "piqa/acc": 0.5}])] == ["tasks.png"]
+
+
+def test_what_else_was_measured_is_drawn(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    train = [
+        row | {"samples_per_second": 9.0, "memory_gib": 1 + row["step"] / 50, "peak_memory_gib": 2.0, "cpu_percent": 90}
+        for row in train_rows(20)
+    ]
+    heldout = [
+        {"step": step, "loss": 2 - step / 40, "train_loss": 2 - step / 15, "accuracy": step / 20, "macro_f1": step / 25}
+        for step in (0, 10, 20)
+    ]
+    gradients = [{"step": step, "embedder": 1.0, "0": 2.0 / step, "1": 0.5, "head": 3.0} for step in range(1, 21)]
+
+    def draw(name: str, **more: object) -> dict[str, np.ndarray]:
+        paths = plot_run(train, heldout, tmp_path / name, "a run", gradients=gradients, **more)  # pyright: ignore
+        return {path.stem: imread(path) for path in paths}
+
+    before = draw("a", steps_per_epoch=10)
+    assert {"samples", "memory", "processor", "scores", "gap", "gradient_norm_layers"} <= set(before)
+    train[-1]["memory_gib"] = heldout[-1]["train_loss"] = heldout[-1]["macro_f1"] = gradients[-1]["1"] = 0.1
+    after = draw("b", steps_per_epoch=10)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"memory", "scores", "gap", "gradient_norm_layers"}
