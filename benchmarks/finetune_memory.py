@@ -30,21 +30,18 @@ what it held before the model was made. Both count weights, optimizer and worksp
 from __future__ import annotations
 
 import argparse
-import gc
 import statistics
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from peak import forget_peak, peak_tensors
 from report import GIB, Worker, answer_requests, environment, parser, peak_memory, publish, table
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
 SYSTEMS, METHODS = ("ours", "peer"), ("lora", "qlora", "full")
 RANK, ALPHA, LEARNING_RATE = 16, 32, 1e-4
@@ -237,66 +234,7 @@ def batches(shape: Shape, device: torch.device) -> Any:
         yield torch.randint(shape.vocabulary, (shape.batch, shape.context + 1), generator=generator).to(device)
 
 
-# --- memory ------------------------------------------------------------------------------------------------------
-
-
-def peak_tensors(step: Step) -> int:
-    """The most bytes that tensors on the CPU hold at once during a step, those that were there before included."""
-    import torch
-    from torch import Tensor
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_iter
-
-    alive: dict[int, int] = {}  # bytes of each storage, by its id
-    total = peak = 0
-
-    def forget(key: int) -> None:
-        nonlocal total
-        total -= alive.pop(key)
-
-    def count(tensor: Tensor) -> None:
-        nonlocal total, peak
-        if tensor.layout != torch.strided:  # the sparse gradient of an embedding
-            count(tensor._indices())
-            count(tensor._values())
-            return
-        storage = tensor.untyped_storage()
-        if id(storage) not in alive:
-            alive[id(storage)] = storage.nbytes()
-            total += storage.nbytes()
-            weakref.finalize(storage, forget, id(storage)).atexit = False
-        peak = max(peak, total)
-
-    class Counted(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            for value in tree_iter((args, kwargs, result)):
-                if isinstance(value, Tensor) and value.device.type == "cpu":
-                    count(value)
-            return result
-
-    gc.collect()
-    for held in gc.get_objects():
-        if isinstance(held, Tensor) and held.device.type == "cpu":
-            count(held)
-    with Counted():
-        step()
-    return peak
-
-
-def forget_peak(device: torch.device) -> None:
-    """From here on the peak is that of what follows; what is only cached is given back first."""
-    import ctypes
-
-    import torch
-
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    elif sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # VmHWM starts anew
+# --- measuring ---------------------------------------------------------------------------------------------------
 
 
 def measure(arguments: argparse.Namespace) -> None:
