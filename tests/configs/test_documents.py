@@ -119,9 +119,7 @@ def test_the_comprehensive_example_is_refused_with_what_to_change():
         load_config(FIXTURES / "fine_tuning_comprehensive.yaml", find_device=lambda: "cpu")
     message = str(error.value)
     assert "model.trust_remote_code (" in message
-    for path in (
-        "distributed.use_deepspeed",
-    ):
+    for path in ("distributed.use_deepspeed",):
         assert re.search(rf"{path} \(.*comprehensive\.yaml, line \d+\): .* is not available yet: .+", message), path
 
 

@@ -173,9 +173,9 @@ def test_packing_wastes_little_and_its_number_of_rows_never_changes() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        dict(positions="rope", n_kv_heads=2),
-        dict(positions="learned"),
-        dict(positions="rope", window=4, layer_pattern=("local", "global")),
+        {"positions": "rope", "n_kv_heads": 2},
+        {"positions": "learned"},
+        {"positions": "rope", "window": 4, "layer_pattern": ("local", "global")},
     ],
     ids=["rope", "learned", "windows"],
 )
@@ -212,11 +212,11 @@ def test_a_causal_model_needs_no_mask_over_padding() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings, message",
+    ("settings", "message"),
     [
-        (dict(context=15), r"made:8: it has 16 tokens, and a row has at most 15: raise trainer.max_seq_length, or"),
-        (dict(mode="shuffeld"), "trainer.datasampling is 'shuffeld'. Did you mean 'shuffled'?"),
-        (dict(rank=2, world=2), "rank 2 of 2: ranks count from 0"),
+        ({"context": 15}, r"made:8: it has 16 tokens, and a row has at most 15: raise trainer.max_seq_length, or"),
+        ({"mode": "shuffeld"}, "trainer.datasampling is 'shuffeld'. Did you mean 'shuffled'?"),
+        ({"rank": 2, "world": 2}, "rank 2 of 2: ranks count from 0"),
     ],
 )
 def test_what_cannot_be(settings: dict, message: str) -> None:

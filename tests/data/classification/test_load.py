@@ -266,9 +266,7 @@ def test_without_network_it_says_how_to_give_files(published: dict[str, Any], da
 
 
 def test_streaming_a_data_set_of_classes_is_refused(published: dict[str, Any], dataset: Dataset, bert: Any):
-    with pytest.raises(
-        UserError, match=r"dataset.streaming: the labels of stanfordnlp/imdb are counted before"
-    ):
+    with pytest.raises(UserError, match=r"dataset.streaming: the labels of stanfordnlp/imdb are counted before"):
         load_classification(dataset("imdb", streaming=True), bert, max_length=9)
 
 

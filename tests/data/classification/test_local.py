@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from groundup.data.classification.kind import is_labelled
 from groundup.data.classification.examples import Example, Labelled
+from groundup.data.classification.kind import is_labelled
 from groundup.data.classification.labels import number_labels
 from groundup.data.classification.local import read_local
 from groundup.errors import UserError
