@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from .attention import Attention
@@ -72,8 +73,20 @@ class Block(nn.Module):
         self.attn = Residual(config, attn, config.attn_norm, "attn_dropout", config.residual_dropout_on_attn)
         self.ffn = Residual(config, ffn or FeedForward(config), config.ffn_norm, "ffn_dropout")
 
-    def forward(self, x: Tensor, mask: Tensor | None, position: Position, cache: LayerCache | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C)"""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        position: Position,
+        cache: LayerCache | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, C) -> (B, T, C); with `at` (B,) only that token of each row, (B, 1, C): the rest is not computed."""
         if self.parallel:
-            return self.ffn.branch(x) + self.attn.branch(x, mask, position, cache) + x
-        return self.ffn(self.attn(x, mask, position, cache))
+            return take(self.ffn.branch(x) + self.attn.branch(x, mask, position, cache) + x, at)
+        return self.ffn(take(self.attn(x, mask, position, cache), at))
+
+
+def take(x: Tensor, at: Tensor | None) -> Tensor:
+    """(B, T, C) -> the tokens `at` (B,) of their rows, (B, 1, C); None: all"""
+    return x if at is None else x[torch.arange(len(x), device=x.device), at][:, None]

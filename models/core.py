@@ -41,14 +41,16 @@ class Core(nn.Module):
         attention_mask: Tensor | None = None,
         segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """x (B, T, C), positions (T,) or (B, T), the rest as in Model -> (B, T, C)"""
+        """x (B, T, C), positions (T,) or (B, T), the rest as in Model -> (B, T, C), with `at` (B, 1, C)"""
         past = 0 if cache is None else cache.length
         masks = build_masks(self.config, x.shape[1], past, x.device, attention_mask, segment_ids)
         position = self.position_inputs(positions, past)
         for i, layer in enumerate(self.layers):
             kind = self.config.layer_kind(i)
-            inputs = (x, masks[kind], position[kind], None if cache is None else cache.layers[i])
+            wanted = at if i == len(self.layers) - 1 else None
+            inputs = (x, masks[kind], position[kind], None if cache is None else cache.layers[i], wanted)
             if self.gradient_checkpointing and self.training:
                 x = cast(Tensor, checkpoint(layer, *inputs, use_reentrant=False))
             else:

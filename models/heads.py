@@ -90,20 +90,20 @@ class ClassificationHead(nn.Module):
         self.dropout = Dropout(config, "classifier_dropout")
         self.out = nn.Linear(config.d_model, num_labels, bias=name is not None)
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """hidden (B, T, C), attention_mask (B, T) with 1 on real tokens -> (B, num_labels)"""
-        x = self.pool(hidden, attention_mask)  # (B, C)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden (B, 1, C) of the tokens that place() gives -> (B, num_labels)"""
+        x = hidden[:, 0]  # (B, C)
         if self.dense is not None and self.activation is not None:
             x = self.activation(self.dense(x))
         return self.out(self.dropout(x))
 
-    def pool(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The first or the last real token, by the mask and never by an id: (B, T, C) -> (B, C)"""
-        if attention_mask is None:
-            return hidden[:, 0 if self.pooling == "first" else -1]
-        real = attention_mask.long()
-        index = real.argmax(-1) if self.pooling == "first" else real.cumsum(-1).argmax(-1)  # (B,)
-        return hidden[torch.arange(len(hidden), device=hidden.device), index]
+    def place(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Where t is, the first or the last real token: ids (B, T), mask (B, T) with 1 on those -> (B,)"""
+        real = attention_mask if self.pad_id is None else input_ids != self.pad_id
+        if real is None:
+            return input_ids.new_full((len(input_ids),), 0 if self.pooling == "first" else input_ids.shape[1] - 1)
+        real = real.long()
+        return real.argmax(-1) if self.pooling == "first" else real.cumsum(-1).argmax(-1)
 
 
 def build_head(config: ModelConfig, task: Task, tokens: nn.Embedding, num_labels: int | None) -> nn.Module:

@@ -61,11 +61,10 @@ class Model(nn.Module):
 
         They have the dtype of the last matmul: that of the weights, or of autocast.
         """
-        hidden = self.hidden_states(input_ids, attention_mask, token_type_ids, position_ids, segment_ids, cache)
+        inputs = (input_ids, attention_mask, token_type_ids, position_ids, segment_ids, cache)
         if isinstance(self.head, ClassificationHead):
-            pad_id = self.head.pad_id
-            return self.head(hidden, attention_mask if pad_id is None else input_ids != pad_id)
-        return self.head(hidden)
+            return self.head(self.hidden_states(*inputs, self.head.place(input_ids, attention_mask)))
+        return self.head(self.hidden_states(*inputs))
 
     def hidden_states(
         self,
@@ -75,8 +74,10 @@ class Model(nn.Module):
         position_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
         cache: KVCache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """-> (B, T, C), what the head reads: after the last norm and the head's dropout.
+        """-> (B, T, C), what the head reads: after the last norm and the head's dropout; with `at` (B,) only that
+        token of each row, (B, 1, C), for which the last layer does less.
 
         A token head takes any slice of it, (..., C) -> (..., V), so a loss need not hold every logit at once.
         """
@@ -86,7 +87,7 @@ class Model(nn.Module):
             pad = self.config.pad_token_id
             position_ids = count_positions(input_ids, attention_mask, segment_ids, past, pad)
         x = self.embedder(input_ids, position_ids, token_type_ids)  # (B, T, C)
-        x = self.core(x, position_ids, attention_mask, segment_ids, cache)  # (B, T, C)
+        x = self.core(x, position_ids, attention_mask, segment_ids, cache, at)  # (B, T, C) or (B, 1, C)
         return x if self.head_dropout is None else self.head_dropout(x)
 
     generate = generate_tokens

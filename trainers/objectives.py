@@ -127,12 +127,11 @@ class ClassLoss:
         Without padding, and in a decoder padded on the right, that is nothing.
         """
         head, mask, inputs = cast(ClassificationHead, self.model.head), batch.attention_mask, batch.inputs
-        if mask is None and head.pad_id is not None:
-            mask = batch.input_ids != head.pad_id
-        elif mask is not None and bool((mask[:, 0] if self.model.config.causal else mask).all()):
+        at = head.place(batch.input_ids, mask)  # (B,)
+        if mask is not None and bool((mask[:, 0] if self.model.config.causal else mask).all()):
             del inputs["attention_mask"]
         with self.precision.autocast():
-            return head(hidden_states(**inputs), mask)
+            return head(hidden_states(**inputs, at=at))
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], stop: Callable[[], bool]) -> dict[str, float] | None:

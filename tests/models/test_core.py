@@ -120,3 +120,27 @@ def test_local_layers_have_their_own_window(build) -> None:
     assert reach(("local",)) == list(range(9))
     assert reach(("local", "global")) == list(range(14))
     assert reach(("global", "local")) == list(range(14))
+
+
+@pytest.mark.parametrize("settings", [{}, {"parallel": True}, {"causal": False}, {"norm_slots": ("sum",)}])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_one_token_of_each_row_is_that_of_all(build, settings, checkpointing) -> None:
+    """Its gradients too: what is not wanted is only left out where nobody reads it."""
+    if settings == {"norm_slots": ("sum",)}:
+        settings = settings | {"head_norm": "none"}
+    model = build(n_layers=3, **settings).train()
+    model.gradient_checkpointing = checkpointing
+    at = torch.tensor([4, 8])
+
+    def found(**inputs: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        hidden = model.hidden_states(IDS, **inputs)
+        hidden = hidden if inputs else hidden[torch.arange(2), at][:, None]  # (B, 1, C)
+        (hidden * torch.arange(hidden.numel(), dtype=hidden.dtype).reshape(hidden.shape).cos()).sum().backward()
+        return hidden.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    (one, ours), (all_of, theirs) = found(at=at), found()
+    torch.testing.assert_close(one, all_of)
+    assert ours.keys() == theirs.keys()
+    for name, grad in ours.items():
+        torch.testing.assert_close(grad, theirs[name], msg=name)
