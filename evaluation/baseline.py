@@ -142,7 +142,7 @@ def load_baseline(folder: str | Path) -> Baseline:
         raise UserError(f"{folder}: cannot be read as a saved {NAME} ({error}): fit it again") from None
     vectorizer = TfidfVectorizer(vocabulary={word: number for number, word in enumerate(words)}, **_VECTORIZER)
     vectorizer.idf_ = arrays["idf"]
-    classifier = LogisticRegression()
+    classifier: Any = LogisticRegression()
     classifier.coef_, classifier.intercept_ = arrays["weight"], arrays["bias"]
     classifier.classes_, classifier.n_features_in_ = arrays["classes"], len(words)
     return Baseline(names, numbers, vectorizer, classifier)
