@@ -140,7 +140,7 @@ class Attention(Projections):
 
     def is_causal(self, q: Tensor, mask: Tensor | None) -> bool:
         """Whether no mask means a triangle: a single query comes last and sees every key."""
-        return self.causal and mask is None and q.shape[2] > 1
+        return self.causal and mask is None and bool(q.shape[2] > 1)  # a symbol under torch.compile
 
     def repeat_heads(self, x: Tensor) -> Tensor:
         """(B, G, S, D) -> (B, H, S, D)"""

@@ -42,11 +42,18 @@ def keep_freed() -> bool:
 
     glibc gives each large one back to the system, and the next has its pages cleared anew: 30,000 of them in a step
     whose activations take 120 MB. The most that the process holds stays about the same, but it holds it to its end.
+    So one whose memory is limited (trainer.max_memory_usage, ulimit) keeps nothing: what is left of it has to do.
 
     Returns:
         Whether there is glibc, and it took the setting.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc" or _is_limited():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST) and mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def _is_limited() -> bool:
+    import resource  # there is none on Windows
+
+    return resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
