@@ -140,7 +140,9 @@ class Attention(Projections):
 
     def is_causal(self, q: Tensor, mask: Tensor | None) -> bool:
         """Whether no mask means a triangle: a single query comes last and sees every key."""
-        return self.causal and mask is None and bool(q.shape[2] > 1)  # a symbol under torch.compile
+        if not self.causal or mask is not None:
+            return False
+        return True if q.shape[2] > 1 else False  # noqa: SIM210 (torch.compile has a symbol, and a kernel wants a bool)
 
     def repeat_heads(self, x: Tensor) -> Tensor:
         """(B, G, S, D) -> (B, H, S, D)"""
