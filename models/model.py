@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError, nearest
 from .attention import Attention
+from .block import take
 from .cache import KVCache
 from .config import TASKS, ModelConfig, Task
 from .core import Core
@@ -63,7 +64,7 @@ class Model(nn.Module):
         """
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, segment_ids, cache)
         if isinstance(self.head, ClassificationHead):
-            return self.head(self.hidden_states(*inputs, self.head.place(input_ids, attention_mask)))
+            return self.head(take(self.hidden_states(*inputs), self.head.place(input_ids, attention_mask)))
         return self.head(self.hidden_states(*inputs))
 
     def hidden_states(
