@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import UserError
 from ..models.start import Start
@@ -13,6 +13,9 @@ from .from_checkpoint import Refuse
 from .layers import Layer
 from .schema_fine_tuning import FineTuning
 from .schema_run import FIELDS, RunConfig
+
+if TYPE_CHECKING:
+    from ..models.quant.replace import Packing
 
 Method = Literal["full", "head", "lora", "qlora", "spectrum"]
 Kind = Literal["nf4", "fp4", "int8"]
@@ -36,6 +39,23 @@ def kind_of_weights(run: RunConfig) -> Kind | None:
     if run.model.load_in_8bit:
         return "int8"
     return settings.bnb_4bit_quant_type if run.model.load_in_4bit else None
+
+
+def packing_of(run: RunConfig) -> Packing | None:
+    """How the frozen weights are to be packed; None where they are not."""
+    kind = kind_of_weights(run)
+    if kind is None:
+        return None
+    import torch
+
+    from ..models.quant.replace import Packing
+
+    settings = (run.fine_tuning or FineTuning()).quantization
+    skip = None if settings.skip_modules is None else tuple(settings.skip_modules)
+    compute: torch.dtype = getattr(torch, settings.bnb_4bit_compute_dtype)
+    if kind == "int8":
+        return Packing(kind, skip, compute_dtype=compute)
+    return Packing(kind, skip, settings.block_size, settings.bnb_4bit_use_double_quant, compute)
 
 
 def lora_settings(run: RunConfig) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..models.config import ModelConfig, Task
 from .costs import FP32
-from .methods import kind_of_weights, lora_settings, method_of
+from .methods import lora_settings, method_of, packing_of
 from .schema_fine_tuning import FineTuning
 from .schema_run import RunConfig
 
@@ -41,17 +41,13 @@ def portion(run: RunConfig, config: ModelConfig, task: Task) -> Portion | None:
     from ..models.hf.loader import on_paper
     from ..models.lora import add_lora
     from ..models.quant.packed import PackedLinear
-    from ..models.quant.replace import DEFAULT_SKIP, quantize_model
 
     model = on_paper(config, task)
     whole = model.num_parameters()
     chosen, note = _chosen(run, model) if method_of(run) == "spectrum" else (None, "")
-    kind = kind_of_weights(run)
-    if kind is not None:
-        settings = cast(FineTuning, run.fine_tuning).quantization
-        skip = [*(settings.skip_modules or DEFAULT_SKIP), *(chosen or ())]
-        four = {"block_size": settings.block_size, "double_quant": settings.bnb_4bit_use_double_quant}
-        quantize_model(model, kind, skip, **({} if kind == "int8" else four))
+    packing = packing_of(run)
+    if packing is not None:
+        packing.sparing(chosen or ()).apply(model)
     lora = lora_settings(run)
     if lora is not None:
         add_lora(model, **lora)
@@ -76,6 +72,11 @@ def portion(run: RunConfig, config: ModelConfig, task: Task) -> Portion | None:
     )
 
 
+def best_of(count: int, threshold: float) -> int:
+    """How many of so many matrices of a kind are above a percentile of their signal, rounded down."""
+    return math.floor(count * (1 - threshold) + 1e-9)  # 10 x (1 - 0.9) is 0.99999
+
+
 def _chosen(run: RunConfig, model: Model) -> tuple[list[str], str]:
     """As many Linears of each kind as Spectrum will choose; which ones is known once their weights are looked at."""
     settings = cast(FineTuning, run.fine_tuning).spectrum
@@ -88,7 +89,7 @@ def _chosen(run: RunConfig, model: Model) -> tuple[list[str], str]:
         layers = set(settings.layers_to_finetune)
         return [name for layer, name in blocks if layer in layers], ""
     kinds = Counter(name.split(".", 3)[3] for _, name in blocks)
-    left = {kind: math.floor(count * (1 - settings.snr_threshold) + 1e-9) for kind, count in kinds.items()}
+    left = {kind: best_of(count, settings.snr_threshold) for kind, count in kinds.items()}
     chosen: list[str] = []
     for _, name in blocks:
         kind = name.split(".", 3)[3]

@@ -10,7 +10,7 @@ Three ways through N rows, each row exactly once an epoch:
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,6 +61,17 @@ class Batches(Protocol):
     def position(self, index: int) -> str:
         """Where batch `index` stands, for a message."""
         ...
+
+
+def spread(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most so many of the rows, spread evenly over them, the same ones each time."""
+    wanted = min(len(rows), most)
+    return [rows[i * len(rows) // wanted] for i in range(wanted)]
+
+
+def one_epoch(batches: Batches) -> Iterator[Batch]:
+    """Its first epoch, batch by batch."""
+    return map(batches.batch, range(batches.batches_per_epoch))
 
 
 class RowSampler:

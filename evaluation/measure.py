@@ -82,20 +82,18 @@ def evaluate(
     start = find_start(model)
     state = read_state(Path(start.place)) if start.own else {}
     names = names or [usual_task(start)]
-    refuse_unused(
-        names,
-        n_shot=n_shot,
-        seed=seed,
-        batch_size=batch_size,
-        batch_tokens=batch_tokens,
-        add_bos=add_bos,
-        context=context,
-        stride=stride,
-        samples=generations,
-        temperature=temperature,
-        allow_code_execution=allow_code_execution or None,
-        sample=samples,
-    )
+    asked: dict[str, Any] = {
+        "n_shot": n_shot,
+        "seed": seed,
+        "batch_size": batch_size,
+        "batch_tokens": batch_tokens,
+        "add_bos": add_bos,
+        "context": context,
+        "stride": stride,
+        "samples": generations,
+        "temperature": temperature,
+    }
+    refuse_unused(names, **asked, allow_code_execution=allow_code_execution or None, sample=samples)
     refuse_unwritable(output, "--output")
     data_of = places(names, None if data is None else Path(data).expanduser(), str(data))
     native, tokenizer = load_start(start, device, dtype, classifier="classification" in names)
@@ -104,15 +102,7 @@ def evaluate(
     shared = EvalContext(
         "",
         limit=limit,
-        n_shot=n_shot,
-        seed=seed,
-        batch_size=batch_size,
-        batch_tokens=batch_tokens,
-        add_bos=add_bos,
-        context=context,
-        stride=stride,
-        samples=generations,
-        temperature=temperature,
+        **asked,
         allow_code_execution=allow_code_execution,
         progress=progress,
         name=start.name,

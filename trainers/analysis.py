@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..data.classification.load import ClassificationData
+from ..data.rows import one_epoch, spread
 from ..data.sampling import Batch
 from ..evaluation.classification import Confusion
 from ..evaluation.plots import plot_attention, plot_confusion
@@ -109,11 +110,8 @@ class Analysis:
 
 def _some(classes: ClassificationData, batch_size: int, most: int) -> list[Batch]:
     """Batches of the test split, or of as many of its rows, spread evenly."""
-    rows = classes.test or []
-    wanted = min(len(rows), most)
-    chosen = [rows[i * len(rows) // wanted] for i in range(wanted)]
-    sampler = classes.evaluation(chosen, batch_size, max(len(row.ids) for row in chosen))
-    return [sampler.batch(i) for i in range(sampler.batches_per_epoch)]
+    chosen = spread(classes.test or [], most)
+    return list(one_epoch(classes.evaluation(chosen, batch_size, max(len(row.ids) for row in chosen))))
 
 
 def _one_row(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -11,7 +11,7 @@ import torch
 
 from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData
-from ..data.rows import Row
+from ..data.rows import Row, one_epoch, spread
 from ..data.sampling import Batch
 from ..errors import UserError
 from ..evaluation.baseline import NAME, fit_baseline
@@ -106,9 +106,8 @@ def heldout_rows(
     """A function that gives batches of the rows, the same each time: all, or as many, spread evenly over the rows."""
     if not rows:
         return lambda: iter(())
-    wanted = min(len(rows), (max_batches or len(rows)) * batch_size)
-    batches = data.evaluation([rows[i * len(rows) // wanted] for i in range(wanted)], batch_size, max_length)
-    return lambda: map(batches.batch, range(batches.batches_per_epoch))
+    batches = data.evaluation(spread(rows, (max_batches or len(rows)) * batch_size), batch_size, max_length)
+    return lambda: one_epoch(batches)
 
 
 def measure_baseline(data: ClassificationData, folder: RunFolder, seed: int = 0) -> dict[str, float]:

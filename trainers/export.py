@@ -10,11 +10,11 @@ import torch
 
 from ..errors import UserError
 from ..models.base import Base, train_only
-from ..models.dropout import without_dropout
 from ..models.hf.export import SPECIAL_IDS, save_pretrained
 from ..models.hf.families import Origin
 from ..models.hf.loader import DTYPES
 from ..models.lora import adapters, merge_lora, remove_lora
+from ..models.lora.merge import answers, probe_of
 from ..models.model import Model
 from ..models.saved import load_saved, load_weights, read_state
 from ..tokenizers.base import Tokenizer
@@ -55,9 +55,10 @@ def export_run(source: str | Path, output: str | Path, dtype: str | None = None)
         model.origin = replace(model.origin, config=origin.config | _untied(model))  # the classes' names
     if dtype is not None:
         model = model.to(DTYPES[dtype])
-    save_pretrained(model, target, run_tokenizer(checkpoint))
+    tokenizer = run_tokenizer(checkpoint)
+    save_pretrained(model, target, tokenizer)
     if model.generator is not None:
-        _export_generator(model.generator, target / "generator", run_tokenizer(checkpoint))
+        _export_generator(model.generator, target / "generator", tokenizer)
     return target
 
 
@@ -89,7 +90,5 @@ def _unpacked(packed: Model, checkpoint: Path, base: Base) -> tuple[Model, float
     train_only(model, [name for name, parameter in packed.named_parameters() if parameter.requires_grad])
     load_weights(checkpoint, model, trained_only=True)
     model = model.to(DTYPES[base.dtype])
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.config.vocab_size, (2, min(32, model.config.max_seq_len)), generator=generator)
-    with without_dropout(model), without_dropout(packed):
-        return model, (model(ids).float() - packed(ids).float()).abs().max().item()
+    ids = probe_of(model)
+    return model, (answers(model, ids) - answers(packed, ids)).abs().max().item()

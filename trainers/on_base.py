@@ -1,4 +1,4 @@
-"""LoRA, QLoRA and Spectrum: a run that trains a part of a checkpoint, on a base that is frozen."""
+"""LoRA, QLoRA, Spectrum, the head alone: a run that trains a part of a checkpoint, on a base that is frozen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 
 from ..configs.architecture import task_of
-from ..configs.methods import kind_of_weights, lora_settings, method_of
+from ..configs.methods import lora_settings, method_of, packing_of
 from ..configs.schema import RunConfig
 from ..configs.schema_fine_tuning import FineTuning
 from ..data.cache import cache_folder
@@ -24,18 +24,17 @@ from ..models.hf.loader import heads_in, load_pretrained, on_paper
 from ..models.lora import add_lora, save_adapter
 from ..models.lora.names import Names
 from ..models.model import Model, build_model
-from ..models.quant.replace import DEFAULT_SKIP, Packing
 from ..models.saved import save_whole
 from ..models.start import Start
 from .classifier import name_labels
 from .folder import RunFolder
 from .load import files_of
 from .phases import head_parameters
+from .precision import DTYPES
 from .snr import matrices_of
 from .spectrum import Selection, choose_layers
 
 _DTYPES = {"no": "fp32", "bf16": "bf16", "fp16": "fp16"}  # frozen weights are held in what they are multiplied in
-_COMPUTE = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _WORTH_IT = 0.5  # share of the weights that is packed, below which 4 bits save little
 
 
@@ -88,8 +87,7 @@ def build_on_base(
     else:
         chosen = _chosen_layers(run, base, device, folder)
         if base.packing is not None:
-            skip = (*(base.packing.skip or DEFAULT_SKIP), *chosen.modules)
-            base = replace(base, packing=replace(base.packing, skip=skip))
+            base = replace(base, packing=base.packing.sparing(chosen.modules))
         model = base.load(device)
         train_only(model, {*chosen.parameters, *(model.origin.new if model.origin else ())})
     if classes is not None:
@@ -98,24 +96,9 @@ def build_on_base(
     return OnBase(model, base, lora)
 
 
-def packing_of(run: RunConfig) -> Packing | None:
-    """How the frozen weights are to be packed; None where they are not."""
-    kind = kind_of_weights(run)
-    if kind is None:
-        return None
-    settings = (run.fine_tuning or FineTuning()).quantization
-    skip = None if settings.skip_modules is None else tuple(settings.skip_modules)
-    compute = _COMPUTE[settings.bnb_4bit_compute_dtype]
-    if kind == "int8":
-        return Packing(kind, skip, compute_dtype=compute)
-    return Packing(kind, skip, settings.block_size, settings.bnb_4bit_use_double_quant, compute)
-
-
-def check_adapters(config: ModelConfig, task: Task, lora: dict[str, Any]) -> Model:
-    """The model on paper, with its adapters. Raises UserError where they do not fit it."""
-    model = on_paper(config, task)
-    add_lora(model, **lora)
-    return model
+def check_adapters(config: ModelConfig, task: Task, lora: dict[str, Any]) -> None:
+    """Put the adapters on the model on paper. Raises UserError where they do not fit it."""
+    add_lora(on_paper(config, task), **lora)
 
 
 def adapter_writer(model: Model, base: str) -> Callable[[Path], None]:
@@ -134,7 +117,7 @@ def _source(
 ) -> tuple[str, str | None]:
     """Where the base lies, and which version of a repository it is. Random weights are written into the run first."""
     if run.model.init == "random":
-        dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[run.trainer.mixed_precision]
+        dtype = DTYPES[run.trainer.mixed_precision]
         model = build_model(config, task, num_labels, device=device, dtype=dtype, seed=run.general.seed)
         return str(save_whole(model, folder.base).resolve()), None
     if start.own:

@@ -13,7 +13,7 @@ from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData, load_classification
 from ..data.instruct.load import load_instructions
 from ..data.masking import mask_for_generator, mask_inputs, mask_tokens
-from ..data.rows import Batches, Row, RowSampler
+from ..data.rows import Batches, Row, RowSampler, one_epoch, spread
 from ..data.sampling import IGNORE, Batch, Sampler
 from ..data.text import TextData, load_text_data
 from ..data.tokenised import document_frame
@@ -36,7 +36,7 @@ class Reading:
     summary: str  # how much it is, for the run's first lines
     train_tokens: int
     table: str = ""  # of lengths, where rows have some
-    bytes_per_token: float | None = None  # of what is held out
+    bytes_per_token: float | None = None  # of what is held out, where each token is predicted
     mask: Callable[..., Batch] | None = None  # makes of a batch one whose targets are masked tokens
     prompt: tuple[int, ...] = ()  # what a sample begins with; none: no sample is written
     stop_ids: tuple[int, ...] = ()  # where it ends
@@ -82,6 +82,7 @@ def context_of(run: RunConfig) -> int:
 def _text(run: RunConfig, tokenizer: Tokenizer) -> Reading:
     data, trainer = load_text_data(run, tokenizer), run.trainer
     held_out = f", {data.val.n_tokens:,} held out" if data.val else ""
+    mask = _mask(run, tokenizer)
     return Reading(
         train=Sampler(
             data.train,
@@ -95,8 +96,8 @@ def _text(run: RunConfig, tokenizer: Tokenizer) -> Reading:
         name=run.dataset.name,
         summary=f"{data.train.n_tokens:,} tokens to train on{held_out}",
         train_tokens=data.train.n_tokens,
-        bytes_per_token=data.val.bytes_per_token if data.val else None,
-        mask=_mask(run, tokenizer),
+        bytes_per_token=data.val.bytes_per_token if data.val and mask is None else None,
+        mask=mask,
         prompt=_beginning(run, tokenizer, data),
         texts=None if data.val is None else partial(stream_texts, data.val, tokenizer),
     )
@@ -193,10 +194,9 @@ def _heldout_rows(run: RunConfig, rows: list[Row], context: int, pad_id: int) ->
     if not rows:
         return lambda: iter(())
     size = run.evaluation.batch_size or run.trainer.batch_size
-    wanted = min(len(rows), (run.evaluation.max_batches or len(rows)) * size)
-    chosen = [rows[i * len(rows) // wanted] for i in range(wanted)]
+    chosen = spread(rows, (run.evaluation.max_batches or len(rows)) * size)
     sampler = RowSampler(chosen, size, context, pad_id=pad_id, mode="sequential", causal=True)
-    return lambda: map(sampler.batch, range(sampler.batches_per_epoch))
+    return lambda: one_epoch(sampler)
 
 
 def _asked(row: Row) -> tuple[int, ...]:

@@ -146,9 +146,7 @@ def _build(
     folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
     classes = ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None
     objective = classes or replaced_tokens(run, model, precision, settings)
-    objective = objective or learn_from_teacher(
-        run, model, tokenizer, precision, settings, reading.bytes_per_token if reading.mask is None else None
-    )
+    objective = objective or learn_from_teacher(run, model, tokenizer, precision, settings, reading.bytes_per_token)
     analysis = Analysis(folder, model, tokenizer, reading, classes, pictures=run.output.plots)
     trainer = Trainer(
         model=model,

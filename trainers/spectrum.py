@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..configs.portion import best_of
 from ..data.cache import cache_folder
 from ..errors import UserError, nearest
 from ..models.model import Model
@@ -151,7 +152,7 @@ def _choose(scores: tuple[Score, ...], threshold: float) -> tuple[str, ...]:
     longest = 0
     for ranked in _by_kind(scores).values():
         longest = max(longest, len(ranked))
-        best = math.floor(len(ranked) * (1 - threshold) + 1e-9)  # 10 x (1 - 0.9) is 0.99999
+        best = best_of(len(ranked), threshold)
         chosen |= {score.name for score in ranked[:best] if score.snr > 0}
     if not chosen:
         limit = math.floor((1 - 1 / longest) * 100) / 100

@@ -70,9 +70,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._lookup = LookupGradient(self.model, compiled=self.settings.compile)
-        s, of_text = self.settings, self.bytes_per_token if self.mask is None else None
+        s = self.settings
         self._objective: Objective = self.objective or TokenLoss(
-            self.model, self.precision, s.chunk, s.label_smoothing, of_text
+            self.model, self.precision, s.chunk, s.label_smoothing, self.bytes_per_token
         )
         self._by_layer: dict[str, float] = {}  # gradient norms of the step that is logged next
         self._usage = Usage(next(self.model.parameters()).device)

@@ -65,8 +65,8 @@ def merge_lora(
             "the head is adapted and tied to the embedding, which merging would change too: merge with untie=True, "
             "which gives the head a weight of its own"
         )
-    ids = probe if probe is not None else _probe(model)
-    before = _answers(model, ids)
+    ids = probe if probe is not None else probe_of(model)
+    before = answers(model, ids)
     if "head.out" in found and target.is_tied:
         kept = _untie(target)
         found["head.out"].adapted.untied = None if packed else kept
@@ -76,7 +76,7 @@ def merge_lora(
         if not packed:
             adapter.original = linear.weight.detach()
         linear.weight.data = merged
-    change = (_answers(target, ids).to(before) - before).abs().max().item()
+    change = (answers(target, ids).to(before) - before).abs().max().item()
     return Merged(target, change)
 
 
@@ -143,12 +143,14 @@ def _is_same(config: ModelConfig, other: ModelConfig) -> bool:
     return all(getattr(config, name) == getattr(other, name) for name in telling)
 
 
-def _answers(model: Model, ids: Tensor) -> Tensor:
+def answers(model: Model, ids: Tensor) -> Tensor:
+    """Logits without dropout, in fp32 on the CPU."""
     with without_dropout(model):
         return model(ids.to(model.embedder.tokens.weight.device)).float().cpu()
 
 
-def _probe(model: Model) -> Tensor:
+def probe_of(model: Model) -> Tensor:
+    """Random ids to compare answers on, (B, T), always the same."""
     B, T = _PROBE
     generator = torch.Generator().manual_seed(0)
     return torch.randint(model.config.vocab_size, (B, min(T, model.config.max_seq_len)), generator=generator)

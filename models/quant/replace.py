@@ -41,6 +41,10 @@ class Packing:
         """quantize_model() with these."""
         return quantize_model(model, self.kind, self.skip, self.block_size, self.double_quant, self.compute_dtype)
 
+    def sparing(self, modules: Sequence[str]) -> Packing:
+        """The same, but these modules stay as they are too."""
+        return replace(self, skip=(*(DEFAULT_SKIP if self.skip is None else self.skip), *modules))
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a JSON file."""
         dtype = None if self.compute_dtype is None else str(self.compute_dtype).removeprefix("torch.")
