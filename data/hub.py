@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +13,47 @@ from .corpus import Corpus, Piece
 from .tables import Row, text_pieces
 
 
+@dataclass(frozen=True)
+class KnownText:
+    """Text that goes by a short name: its id on the hub, and the configuration that is read where none is named."""
+
+    id: str
+    config: str
+
+
+WIKITEXT_2 = KnownText("Salesforce/wikitext", "wikitext-2-raw-v1")
+KNOWN_TEXTS = {
+    "wikitext": WIKITEXT_2,
+    "wikitext-2": WIKITEXT_2,
+    "wikitext-103": KnownText("Salesforce/wikitext", "wikitext-103-raw-v1"),
+}
+
+
+def fold(name: str) -> str:
+    """One spelling of a short name: `AG-News` and `ag_news` are the same data set."""
+    return name.casefold().replace("-", "").replace("_", "")
+
+
+_FOLDED = {fold(name): text for name, text in KNOWN_TEXTS.items()}
+
+
+def known_text(name: str) -> KnownText | None:
+    """What `wikitext`, `wikitext-103` and the like stand for."""
+    return _FOLDED.get(fold(name))
+
+
+def full_name(name: str, config: str | None = None) -> tuple[str, str | None]:
+    """The id and the configuration that a short name stands for, of text or of labelled texts; any other as it is."""
+    from .classification.hub import known
+
+    text, labelled = known_text(name), known(name)
+    if text is not None:
+        return text.id, config or text.config
+    return name if labelled is None or "/" in name else labelled.id, config
+
+
 class HubDataset(Corpus):
-    """One split of a dataset; each row is a document.
+    """One split of a dataset; each row is a document, or a line of text that is `joined` or of an `article` (WikiText).
 
     Streamed, it is read as it arrives, nothing is stored but the token file, and its fingerprint is its name; else it
     is downloaded and kept by `datasets`. Raises UserError: not found, no network, no such split or configuration.
@@ -27,10 +67,13 @@ class HubDataset(Corpus):
         text_column: str | None = None,
         streaming: bool = False,
         num_proc: int | None = None,
+        documents: str = "auto",
     ) -> None:
         self.name = name
         self.config, self.split, self.text_column = config, split, text_column
         self.streaming, self.num_proc = streaming, num_proc
+        is_wikitext = fold(name.rpartition("/")[2]) == "wikitext"
+        self.documents_are = documents if documents != "auto" else "article" if is_wikitext else "row"
 
     @cached_property
     def _dataset(self) -> Any:
@@ -56,10 +99,18 @@ class HubDataset(Corpus):
 
     def _fingerprint(self) -> str:
         of_data = "streamed" if self.streaming else self._dataset._fingerprint
-        return short_hash("hub", self.name, self.config, self.split, self.text_column, of_data)
+        how = () if self.documents_are == "row" else (self.documents_are,)
+        return short_hash("hub", self.name, self.config, self.split, self.text_column, of_data, *how)
 
     def _pieces(self) -> Iterator[Piece]:
-        return text_pieces(self._rows(), self.text_column, self.name)
+        return text_pieces(self._rows(), self.text_column, self.name, self.documents_are)
+
+    def _held(self) -> Corpus | None:
+        """The validation split. Streamed, the splits are not known before the network is asked for them."""
+        if self.split != "train" or self.streaming or "validation" not in (self._dataset.info.splits or {}):
+            return None
+        settings = {"num_proc": self.num_proc, "documents": self.documents_are}
+        return HubDataset(self.name, self.config, "validation", self.text_column, **settings)
 
     def rows(self) -> Iterator[Row]:
         """The rows, one at a time, with all their columns."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import UserError, nearest, notice
-from ..hub import go_offline_if_need_be
+from ..hub import fold, go_offline_if_need_be
 from ..tables import Row
 from .examples import SPLITS, TEST, TRAIN, VALIDATION, Columns, Labelled, examples_of, find_columns
 from .split import some_rows
@@ -15,16 +15,20 @@ from .split import some_rows
 
 @dataclass(frozen=True)
 class Known:
-    """A data set that goes by a short name: its id on the hub, and its columns."""
+    """A data set that goes by a short name: its id on the hub, its columns, and the label smoothing it is learned with.
+
+    `label_smoothing` is None for that of any labelled texts.
+    """
 
     id: str
     columns: Columns
+    label_smoothing: float | None = None
 
 
 AMAZON = Known("fancyzhx/amazon_polarity", Columns(("title", "content"), "label"))
 YELP = Known("fancyzhx/yelp_polarity", Columns(("text",), "label"))
 KNOWN = {
-    "imdb": Known("stanfordnlp/imdb", Columns(("text",), "label")),
+    "imdb": Known("stanfordnlp/imdb", Columns(("text",), "label"), label_smoothing=0.0),
     "ag_news": Known("fancyzhx/ag_news", Columns(("text",), "label")),
     "sst2": Known("stanfordnlp/sst2", Columns(("sentence",), "label")),
     "amazon": AMAZON,
@@ -32,11 +36,12 @@ KNOWN = {
     "yelp": YELP,
     "yelp_polarity": YELP,
 }
+_FOLDED = {fold(name): one for name, one in KNOWN.items()}
 
 
 def known(name: str) -> Known | None:
-    """What `imdb`, `stanfordnlp/imdb` and the like stand for."""
-    return KNOWN.get(name.casefold().rpartition("/")[2])
+    """What `imdb`, `stanfordnlp/imdb`, `AG-News` and the like stand for."""
+    return _FOLDED.get(fold(name.rpartition("/")[2]))
 
 
 def read_hub(dataset: Any, seed: int) -> Labelled:

@@ -123,6 +123,19 @@ def test_a_missing_file(tmp_path: Path) -> None:
         open_corpus("stdlb")
 
 
+def test_a_name_that_was_probably_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reviews.csv").write_text("text\nx\n")
+    monkeypatch.chdir(tmp_path)
+    for name, meant in {
+        "imbd": "imdb",
+        "wikitxt": "wikitext",
+        "reviews.cvs": "reviews.csv",
+        "revews.csv": "reviews.csv",
+    }.items():
+        with pytest.raises(UserError, match=rf"dataset\.name is '{name}', and .*Did you mean '{meant}'\?$"):
+            open_corpus(name)
+
+
 @pytest.mark.parametrize("where", ["stat", "open"])
 def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     path = tmp_path / "a.txt"
@@ -193,6 +206,13 @@ def test_settings_at_their_defaults_are_no_settings(tmp_path: Path) -> None:
         ("./imdb", False),
         ("a/b/c", False),
         ("stdlibb", False),
+        ("imbd", False),
+        ("some/imbd", True),
+        ("ag-news", True),
+        ("wikitext", True),
+        ("squad", True),
+        ("reviews.cvs", False),
+        ("reviews.csv.gz", False),
     ],
 )
 def test_what_may_be_a_hub_dataset(name: str, expected: bool) -> None:

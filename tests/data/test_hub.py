@@ -11,7 +11,7 @@ import datasets
 import pytest
 from datasets.exceptions import DatasetNotFoundError
 from groundup.data.corpus import open_corpus
-from groundup.data.hub import HubDataset
+from groundup.data.hub import HubDataset, full_name
 from groundup.errors import UserError
 
 ROWS = [{"id": i, "text": f"document {i}"} for i in range(20)]
@@ -37,6 +37,25 @@ def test_a_dataset_by_name(asked: list[Any]) -> None:
     assert not asked  # nothing is fetched before the text is wanted
     assert list(corpus.documents()) == [row["text"] for row in ROWS]
     assert asked == [(("some/dataset", "en"), {"split": "validation", "streaming": False, "num_proc": 2})]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "expected"),
+    [
+        ("wikitext", None, ("Salesforce/wikitext", "wikitext-2-raw-v1")),
+        ("WikiText_2", None, ("Salesforce/wikitext", "wikitext-2-raw-v1")),
+        ("wikitext-103", None, ("Salesforce/wikitext", "wikitext-103-raw-v1")),
+        ("wikitext", "wikitext-103-v1", ("Salesforce/wikitext", "wikitext-103-v1")),
+        ("imdb", None, ("stanfordnlp/imdb", None)),
+        ("sst-2", None, ("stanfordnlp/sst2", None)),
+        ("some/wikitext", None, ("some/wikitext", None)),
+        ("squad", "plain_text", ("squad", "plain_text")),
+    ],
+)
+def test_short_names(asked: list[Any], name: str, config: str | None, expected: tuple[str, str | None]) -> None:
+    assert full_name(name, config) == expected
+    assert list(open_corpus(name, config=config).documents()) == [row["text"] for row in ROWS]
+    assert asked[0][0] == expected
 
 
 def test_the_fingerprint_is_of_the_data_and_the_settings(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,7 @@ def split_of(names: list[str], labels: list[int], **columns: list[str]) -> Any:
         ("imdb", "stanfordnlp/imdb", ["text"]),
         ("ag_news", "fancyzhx/ag_news", ["text"]),
         ("sst2", "stanfordnlp/sst2", ["sentence"]),
+        ("SST-2", "stanfordnlp/sst2", ["sentence"]),
         ("amazon", "fancyzhx/amazon_polarity", ["title", "content"]),
         ("amazon_polarity", "fancyzhx/amazon_polarity", ["title", "content"]),
         ("yelp_polarity", "fancyzhx/yelp_polarity", ["text"]),
