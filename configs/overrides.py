@@ -6,12 +6,13 @@ Lists also come as `a,b` and, after `--key`, as several words, up to the first t
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
 
 from ..errors import UserError
-from .fields import is_mapping
+from .fields import Strict, is_mapping
 from .layers import Layer
 from .rename import canonical, canonical_path, split_choice
 from .schema_run import FIELDS, OPTIONAL, SECTIONS, Path
@@ -35,7 +36,7 @@ def parse_overrides(words: list[str]) -> Layer:
             raise UserError(
                 f"Cannot read '{word}' on the command line: write --section.key VALUE or section.key=VALUE."
             )
-        path = _known(name)
+        path = _known(name, value if equals else "".join(rest[:1]))
         if equals:
             layers.append((name, read_value(path, value, name)))
             continue
@@ -75,7 +76,7 @@ def _put(tree: dict[str, Any], path: Path, value: Any, name: str) -> None:
     tree[last] = value
 
 
-def _known(name: str) -> Path:
+def _known(name: str, value: str) -> Path:
     """The canonical path of a key on the command line, without device or task."""
     written = tuple(name.split("."))
     if written[0] == "profiles":
@@ -84,8 +85,34 @@ def _known(name: str) -> Path:
     if path in SECTIONS:
         return path
     if path not in FIELDS:
-        raise UserError(f"Unknown key {name} on the command line.{hint(name)}")
+        raise UserError(_part_of_a_mapping(name, value) or f"Unknown key {name} on the command line.{hint(name)}")
     return path
+
+
+def _part_of_a_mapping(name: str, value: str) -> str | None:
+    """What to write instead of a key inside a mapping, which is set as a whole; None for any other key."""
+    words = name.split(".")
+    for end in range(len(words) - 1, 0, -1):
+        path = canonical_path(tuple(words[:end]))
+        of_keys = (
+            next((one for one in _members(FIELDS[path].annotation) if get_origin(one) is dict), None)
+            if path in FIELDS
+            else None
+        )
+        if of_keys is None:
+            continue
+        inside = ".".join(words[end:])  # names, of models and of parameters, have dots of their own
+        whole: Any = _yaml(value, name) if value and not value.startswith("--") else "VALUE"
+        for part in reversed(inside.rsplit(".", 1) if _holds_keys(get_args(of_keys)[1]) else [inside]):
+            whole = {part: whole}
+        mapping = ".".join(words[:end])
+        text = yaml.safe_dump(whole, default_flow_style=True, width=1000).strip()
+        return f"{name} on the command line: {mapping} is set as a whole: write {shlex.quote(f'{mapping}={text}')}."
+    return None
+
+
+def _holds_keys(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or (isinstance(annotation, type) and issubclass(annotation, Strict))
 
 
 def read_value(path: Path, text: str, name: str) -> Any:

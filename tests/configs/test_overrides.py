@@ -131,6 +131,29 @@ def test_what_cannot_be_read(words: list[str], said: str):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("words", "write"),
+    [
+        (["trainer.batch_sizes.BERT-tiny.classification=8"], "trainer.batch_sizes={BERT-tiny: {classification: 8}}"),
+        (["--training.batch_sizes.gpt2.cpu", "8"], "training.batch_sizes={gpt2: {cpu: 8}}"),
+        (["trainer.batch_sizes.Llama-3.1-8B.classification=8"], "{Llama-3.1-8B: {classification: 8}}"),
+        (["memory_optimization.bert.gradient_checkpointing=true"], "={bert: {gradient_checkpointing: true}}"),
+        (["evaluation.benchmark_data.hellaswag=my.jsonl"], "evaluation.benchmark_data={hellaswag: my.jsonl}"),
+        (["--trainer.optimizer.layer_factors.core.layers.0"], "layer_factors={core.layers.0: VALUE}"),
+    ],
+)
+def test_a_mapping_is_set_as_a_whole(words: list[str], write: str):
+    name = words[0].partition("=")[0].removeprefix("--")
+    with pytest.raises(UserError) as error:
+        parse_overrides(words)
+    message = str(error.value)
+    assert message.startswith(f"{name} on the command line: ")
+    assert "is set as a whole: write '" in message
+    assert message.endswith(f"{write}'.")
+    if "VALUE" not in write:
+        parse_overrides([message.partition("write '")[2].removesuffix("'.")])
+
+
 def test_the_same_value_twice_is_no_conflict():
     assert values("trainer.batch_size=1", "--trainer.batch_size", "1") == {"trainer.batch_size": 1}
 
