@@ -11,6 +11,7 @@ from ..models.flash_limits import why_no_flash
 from ..models.start import Start
 from .architecture import architecture
 from .batches import check_batches, complete_memory
+from .dataset import LABELLED, check_dataset, complete_dataset, kind_of_data
 from .devices import device_type
 from .distillation import check as check_distillation
 from .fields import shown
@@ -21,6 +22,7 @@ from .methods import check as check_method
 from .methods import complete as complete_method
 from .not_yet import value_at
 from .phases import check_phases
+from .schedule import check_schedule
 from .schema_model import Model
 from .schema_run import FIELDS, RunConfig
 
@@ -76,23 +78,31 @@ def complete(run: RunConfig, start: Start | None = None) -> RunConfig:
     if trainer.warmup_iters is None and trainer.lr_scheduler == "constant":
         changes["warmup_iters"] = 0
     batch_size = run.evaluation.batch_size or trainer.batch_size
-    return run.model_copy(
-        update={
-            "model": model,
-            "trainer": trainer.model_copy(update=changes),
-            "evaluation": run.evaluation.model_copy(update={"batch_size": batch_size}),
-        }
+    return complete_dataset(
+        run.model_copy(
+            update={
+                "model": model,
+                "trainer": trainer.model_copy(update=changes),
+                "evaluation": run.evaluation.model_copy(update={"batch_size": batch_size}),
+            }
+        )
     )
 
 
-def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list[str]:
-    """One sentence for each combination that cannot be honoured, with where it was written."""
-    found: list[str] = []
+def collect(found: list[str], layer: Layer) -> Refuse:
+    """A function that adds a sentence, with where its key was written."""
 
     def refuse(path: str, sentence: str) -> None:
         end = "" if sentence.endswith(("?", ".")) else "."
         found.append(f"{layer.where(tuple(path.split('.')))}: {sentence}{end}")
 
+    return refuse
+
+
+def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list[str]:
+    """One sentence for each combination that cannot be honoured, with where it was written."""
+    found: list[str] = []
+    refuse = collect(found, layer)
     if start is None:
         _sizes(run.model, refuse)
     else:
@@ -107,12 +117,15 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
             )
     if start is None and run.fine_tuning is not None:
         refuse("fine_tuning", "it is a checkpoint that is fine-tuned: name one in model.base_model, or leave this out")
-    check_distillation(run, start, refuse)
+    _method(run, refuse)
+    check_distillation(run, start, layer, refuse)
     _objective(run, start, refuse)
     _steps(run, start, refuse)
+    check_schedule(run, refuse)
     check_batches(run, start, layer, refuse)
     check_phases(run, start, refuse)
-    _data(run, start, refuse)
+    check_dataset(run, start, refuse)
+    _evaluation(run, refuse)
     if run.output.hub_model_id is not None and not run.output.push_to_hub:
         refuse("output.hub_model_id", "nothing is uploaded: set output.push_to_hub to true, or leave this out")
     for extra in ("wandb", "tensorboard"):
@@ -126,17 +139,6 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
         else:
             _flash(run, config, refuse)
     return found
-
-
-def doubtful(run: RunConfig) -> list[str]:
-    """What can be honoured and is probably not meant."""
-    trainer = run.trainer
-    if trainer.max_iters and trainer.warmup_iters and trainer.warmup_iters >= trainer.max_iters:
-        return [
-            f"trainer.warmup_iters {trainer.warmup_iters} is no less than max_iters {trainer.max_iters}: "
-            "the learning rate only rises"
-        ]
-    return []
 
 
 def _sizes(model: Model, refuse: Refuse) -> None:
@@ -183,10 +185,9 @@ def _objective(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     """The loss, and the attention that it needs."""
     trainer = run.trainer
     causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
-    if run.dataset.format == "classification":
+    if kind_of_data(run) == LABELLED:
         _classes(run, start, refuse)
-        return
-    if not causal and trainer.loss_fn == "cross_entropy":
+    elif not causal and trainer.loss_fn == "cross_entropy":
         sees = "every position sees the token it should predict"
         if start is not None:
             refuse("trainer.loss_fn", f"{start.name} is an encoder, in which {sees}: use masked_lm")
@@ -195,7 +196,7 @@ def _objective(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
                 "model.attn.attn_type",
                 f"with bidirectional attention {sees}; use causal, or trainer.loss_fn masked_lm or next_token_mlm",
             )
-    if causal and trainer.loss_fn in ("masked_lm", "replaced_token"):
+    elif causal and trainer.loss_fn in ("masked_lm", "replaced_token"):
         subject = f"{start.name} is a decoder" if start is not None else "with causal attention this is a decoder"
         refuse(
             "trainer.loss_fn",
@@ -206,7 +207,7 @@ def _objective(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     if masks and not trainer.mask_ratio:
         refuse("trainer.mask_ratio", f"{trainer.loss_fn} learns from masked tokens only: it must be above 0")
     if not masks and trainer.mask_ratio != FIELDS["trainer", "mask_ratio"].default:
-        refuse("trainer.mask_ratio", "only masked_lm and next_token_mlm mask tokens, and replaced_token")
+        refuse("trainer.mask_ratio", "only masked_lm and next_token_mlm mask tokens, and replaced_token: leave it out")
 
 
 def _replaced(run: RunConfig, refuse: Refuse) -> None:
@@ -254,7 +255,8 @@ def _classes(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
 
 
 def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
-    model, trainer, optimizer = run.model, run.trainer, run.trainer.optimizer
+    """How much is in a step."""
+    model, trainer = run.model, run.trainer
     batch, steps = trainer.batch_size, trainer.gradient_accumulation_steps
     if trainer.effective_batch_size != batch * steps:
         refuse(
@@ -266,60 +268,43 @@ def _steps(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
         refuse("trainer.max_seq_length", f"{trainer.max_seq_length} is more than context_window {model.context_window}")
     if model.use_liger_kernels and trainer.loss_chunk_tokens == 0:
         refuse("trainer.loss_chunk_tokens", "0 takes all logits at once, which use_liger_kernels avoids: leave it out")
-    if optimizer.min_lr > optimizer.lr:
-        refuse("trainer.optimizer.min_lr", f"{optimizer.min_lr:g} is above the learning rate itself, {optimizer.lr:g}")
-    if trainer.lr_scheduler == "constant" and (trainer.warmup_iters or trainer.warmup_ratio):
-        refuse("trainer.lr_scheduler", "constant has no warmup; constant_with_warmup has")
-    if trainer.lr_decay_iters and trainer.lr_decay_iters <= (trainer.warmup_iters or 0):
-        refuse(
-            "trainer.lr_decay_iters",
-            f"the decay would end at step {trainer.lr_decay_iters}, before the warmup does at {trainer.warmup_iters}",
-        )
-    schedule = trainer.dropout_schedule
-    if schedule and schedule.end_iter is not None and schedule.end_iter <= schedule.start_iter:
-        refuse(
-            "trainer.dropout_schedule.end_iter", f"{schedule.end_iter} is not after start_iter {schedule.start_iter}"
-        )
 
 
-def _data(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
-    dataset, evaluation = run.dataset, run.evaluation
+def _method(run: RunConfig, refuse: Refuse) -> None:
+    """Settings that a choice beside them takes the sense from."""
+    if run.fine_tuning is None:
+        return
+    spectrum, quantization = run.fine_tuning.spectrum, run.fine_tuning.quantization
+    if spectrum.layers_to_finetune != "auto" and spectrum.snr_threshold != _default("spectrum", "snr_threshold"):
+        refuse(
+            "fine_tuning.spectrum.snr_threshold",
+            "it chooses layers, and layers_to_finetune names them: leave one of the two out",
+        )
+    if not run.model.load_in_8bit or run.model.load_in_4bit:
+        return
+    for name in ("bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "block_size"):
+        if getattr(quantization, name) != _default("quantization", name):
+            refuse(
+                f"fine_tuning.quantization.{name}",
+                "this is of weights in 4 bits, and model.load_in_8bit loads them in 8: leave it out",
+            )
+
+
+def _default(section: str, name: str) -> Any:
+    return FIELDS["fine_tuning", section, name].default
+
+
+def _evaluation(run: RunConfig, refuse: Refuse) -> None:
+    """Benchmarks that there are not, and what would be measured in a run that never evaluates."""
+    evaluation = run.evaluation
     if evaluation.mcq_benchmarks or evaluation.benchmarks or evaluation.harness_tasks or evaluation.benchmark_data:
         from ..evaluation.benchmarks import wrong_benchmarks  # with the table of tasks
 
         for name, sentence in wrong_benchmarks(evaluation):
             refuse(f"evaluation.{name}", sentence)
-    if evaluation.do_eval and evaluation.strategy != "no" and not (dataset.val_fraction or dataset.eval_path):
-        refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
-    if dataset.stride is not None:
-        _overlap(run, dataset.stride, refuse)
-    if dataset.format in (None, "classification"):
-        for name in ("template", "lang", "preprocessing"):
-            if getattr(dataset, name) is not None:
-                refuse(f"dataset.{name}", "this is for instruction data: give dataset.format, or leave it out")
-    if dataset.format != "classification":
-        for name in ("test_path", "label_column", "text_pair_column", "random_crop"):
-            if getattr(dataset, name) is not None:
-                refuse(f"dataset.{name}", "this is for labelled texts: set dataset.format to classification")
-    if dataset.format in (None, "classification"):
+    if evaluation.do_eval and evaluation.strategy != "no":
         return
-    causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
-    if not causal:
-        refuse("dataset.format", "answers are written by a decoder, and this model is an encoder")
-    elif run.trainer.loss_fn != "cross_entropy":
-        refuse("trainer.loss_fn", "instructions are learned as the next token: use cross_entropy")
-    if dataset.format == "custom" and dataset.template is None:
-        refuse("dataset.format", "custom rows are read by a template: give dataset.template")
-    if dataset.format != "custom" and dataset.template is not None:
-        refuse("dataset.template", f"it reads custom rows, and the format is {dataset.format}: leave it out")
-
-
-def _overlap(run: RunConfig, stride: int, refuse: Refuse) -> None:
-    """Rows that begin every `stride` tokens."""
-    context = run.trainer.max_seq_length or run.model.context_window
-    if run.dataset.format is not None:
-        refuse("dataset.stride", "this is for text that is read in rows of one length: leave it out")
-    elif run.trainer.datasampling == "standard":
-        refuse("dataset.stride", "random crops have no order: set trainer.datasampling to packed or sequential")
-    elif stride > context:
-        refuse("dataset.stride", f"{stride} would leave out text between rows of {context} tokens: at most {context}")
+    switch = "strategy no" if evaluation.do_eval else "do_eval false"
+    for name in ("mcq_benchmarks", "benchmarks", "measure_gap"):
+        if getattr(evaluation, name):
+            refuse(f"evaluation.{name}", f"with evaluation.{switch} a run measures nothing: leave one of the two out")

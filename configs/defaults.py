@@ -12,19 +12,6 @@ from typing import Any
 from .fields import fold
 from .layers import Layer
 
-# A few steps on little data; sits below the command line, so that any of it can be set.
-TEST_MODE: dict[str, Any] = {
-    "trainer.max_iters": 4,
-    "trainer.warmup_iters": 1,
-    "trainer.log_interval": 1,
-    "trainer.lr_decay_iters": None,
-    "trainer.head_first_epochs": None,
-    "evaluation.interval": 2,
-    "evaluation.max_batches": 2,
-    "evaluation.sample_tokens": 16,
-    "dataset.max_documents": 200,
-}
-
 FULL: dict[str, Any] = {
     "trainer.epochs": 3,
     "trainer.warmup_ratio": 0.1,
@@ -54,7 +41,7 @@ BATCH_BY_SIZE = (  # below so many parameters: the guide's table, for models tha
     (float("inf"), {"cuda": 4, "mps": 2, "cpu": 1}),
 )
 
-CLASSIFICATION_DATASETS = ("imdb", "ag_news", "sst2", "amazon", "amazon_polarity", "yelp", "yelp_polarity")
+LABEL_SMOOTHING = 0.1  # of classification, whatever the method, unless a data set's own entry says another
 
 
 def kind_of(layer: Layer) -> str:
@@ -101,27 +88,33 @@ def default_batch(parameters: int, device: str) -> int:
 
 
 def defaults_for(kind: str, task: str, layer: Layer) -> dict[str, Any]:
-    """The settings below everything a person writes."""
+    """The settings below everything a person writes. A constant rate has no warmup, so it is given none."""
     if kind == "scratch":
         return {}
+    settings = _of_kind(kind, task, layer)
+    if task == "classification":
+        settings["trainer.label_smoothing"] = _label_smoothing(layer)
+    if is_constant(layer):
+        del settings["trainer.warmup_ratio"]
+    return settings
+
+
+def is_constant(layer: Layer) -> bool:
+    """Whether the learning rate that is written never moves."""
+    return fold(str(layer.values.get(("trainer", "lr_scheduler")))) == "constant"
+
+
+def _of_kind(kind: str, task: str, layer: Layer) -> dict[str, Any]:
     if kind not in ("full", "head"):
-        return ADAPTERS
+        return {**ADAPTERS}
     if fold(str(layer.values.get(("model", "init")))) == "random":  # nothing to be careful of: the schema's rates
         return {key: value for key, value in FULL.items() if key != "trainer.optimizer.min_lr"}
-    rate, smoothing = 5e-5, 0.0
-    if task == "classification":
-        rate, smoothing = 2e-5, 0.0 if _dataset(layer) == "imdb" else 0.1
-    return {**FULL, "trainer.optimizer.lr": rate, "trainer.label_smoothing": smoothing}
+    return {**FULL, "trainer.optimizer.lr": 2e-5 if task == "classification" else 5e-5}
 
 
-def is_classification(dataset: str) -> bool:
-    """Whether a data set's name is that of a classification task: `imdb`, `stanfordnlp/imdb`."""
-    return _last_part(dataset) in CLASSIFICATION_DATASETS
+def _label_smoothing(layer: Layer) -> float:
+    from ..data.classification.hub import known
 
-
-def _dataset(layer: Layer) -> str:
-    return _last_part(str(layer.values.get(("dataset", "name"), "")))
-
-
-def _last_part(name: str) -> str:
-    return name.casefold().rpartition("/")[2]
+    name = layer.values.get(("dataset", "name"))
+    entry = known(str(name)) if name is not None and not layer.gives(("dataset", "train_path")) else None
+    return LABEL_SMOOTHING if entry is None or entry.label_smoothing is None else entry.label_smoothing

@@ -27,7 +27,7 @@ def taught(written: Layer) -> Layer:
     return layer_of(made, "distillation.teacher")
 
 
-def check(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
+def check(run: RunConfig, start: Start | None, layer: Layer, refuse: Refuse) -> None:
     """Refuse what a student could not learn. The widths are of configurations; tokenizers are compared when loaded."""
     d = run.distillation
     if d is None:
@@ -38,11 +38,23 @@ def check(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     if run.fine_tuning is not None and run.fine_tuning.method != "full":
         refuse("fine_tuning.method", "a student is trained whole: leave it out, or distillation")
     if run.dataset.format == "classification":
-        refuse("distillation", "a teacher's classes are not learned from, only its tokens: leave dataset.format out")
+        causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
+        also = " and leave dataset.format out" if layer.gives(("dataset", "format")) else ""
+        refuse(
+            "distillation.teacher",
+            "a teacher's classes are not learned from, only its tokens: to read these texts as text set "
+            f"trainer.loss_fn to {'cross_entropy' if causal else 'masked_lm'}{also}",
+        )
+        return
     if run.trainer.loss_fn not in ("cross_entropy", "masked_lm"):
         refuse("trainer.loss_fn", "a teacher gives distributions over tokens: use cross_entropy or masked_lm")
     if not (d.alpha_soft or d.alpha_cosine):
         refuse("distillation.alpha_soft", "0, as alpha_cosine is: nothing would be learned from the teacher")
+    if run.trainer.label_smoothing and not d.alpha_hard:
+        refuse(
+            "trainer.label_smoothing",
+            "it smooths the hard loss, which distillation.alpha_hard 0 leaves out: set it to 0",
+        )
     if d.tokenizer is not None:
         check_tokenizer("distillation.tokenizer", d.tokenizer, refuse)
     if start is None and d.layers is not None:

@@ -7,27 +7,30 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import UserError, nearest, notice
 from ..models.start import BAG_OF_WORDS
 from .architecture import is_bag_of_words, start_of
-from .checks import complete, doubtful, impossible, missing
-from .defaults import TEST_MODE, defaults_for, kind_of, task_of
+from .checks import collect, complete, impossible, missing
+from .dataset import check_dataset
+from .defaults import defaults_for, kind_of, task_of
 from .devices import best_device, check_name, device_type
 from .distillation import taught
-from .fields import DEVICES, is_mapping, shown
+from .fields import DEVICES, TASKS, is_mapping, shown
 from .layers import Layer, layer_of, merge
 from .not_yet import refusals
 from .overrides import parse_overrides
 from .parse import parse_layer, raise_all, wrong_set
 from .read import read_yaml
 from .registry import as_run, read_models
-from .rename import canonical
+from .rename import canonical, split_choice
+from .schedule import doubtful
 from .schema_run import Path, RunConfig
 from .several import Chosen, choose, narrow
+from .test_mode import announcement, is_asked_for, kept_apart, shrunk
 from .unknown import unknown_keys
 
 FilePath = str | os.PathLike[str]
@@ -39,7 +42,7 @@ class Sources:
 
     file: Layer = field(default_factory=Layer)
     profiles: dict[str, Layer] = field(default_factory=dict[str, Layer])
-    test_mode: Layer = field(default_factory=Layer)
+    test_mode: bool = False  # shrinks what is below the command line
     overrides: Layer = field(default_factory=Layer)
     name: str | None = None
     recommended: Layer = field(default_factory=Layer)  # for one of several models, below the file
@@ -64,20 +67,23 @@ def load_config(
     """Read, rename, parse and resolve a run.
 
     `overrides` are words of the command line (`--trainer.batch_size 4`, `dataset=stdlib`); `planning` lets through what
-    --plan can compute and training cannot do yet; `test_mode` shrinks the run to a few steps on little data, as does
-    EMOBENCH_TEST_MODE=1 in the environment; `resume` is the run's folder where it goes on: a checkpoint it started from
-    is then not asked for again; `find_device` is what `device: auto` asks; `usable` gives the device to use for the one
-    that is named (devices.usable_device where the run is to begin at once).
+    --plan can compute and training cannot do yet; `test_mode` shrinks the run, as does EMOBENCH_TEST_MODE=1 in the
+    environment: see test_mode.py; `resume` is the run's folder where it goes on: a checkpoint it started from is then
+    not asked for again; `find_device` is what `device: auto` asks; `usable` gives the device to use for the one that is
+    named (devices.usable_device where the run is to begin at once).
     With `chosen` it is the run of that one of its `models`.
     Raises UserError, naming file, line and key, for what is unknown, of a wrong type, contradictory or not available.
     """
     sources = read_sources(path, overrides or [])
     if chosen is not None:
         sources.narrow(chosen)
-    if test_mode or os.environ.get("EMOBENCH_TEST_MODE", "0") not in ("", "0"):
-        sources.test_mode = layer_of(TEST_MODE, "test mode")
+    sources.test_mode = is_asked_for(test_mode, resume)
     run, layer = _parse(sources, find_device, usable)
-    return resolve(run, layer, planning=planning, resume=resume)
+    run = resolve(run, layer, planning=planning, resume=resume)
+    if sources.test_mode:
+        run = kept_apart(run)
+        notice(announcement(run))
+    return run
 
 
 def models_of(path: FilePath | None = None, overrides: list[str] | None = None) -> list[Chosen]:
@@ -132,6 +138,10 @@ def resolve(run: RunConfig, layer: Layer, *, planning: bool = False, resume: pat
         raise UserError(f"{layer.where(('models',))}: each of them is a run of its own: load one as `chosen`.")
     if is_bag_of_words(run):
         return _words_only(run, layer)
+    if not layer.gives(("model",)):
+        raise UserError(
+            "no model is named: --model NAME (see --list-models), or --config FILE with a `model:` section."
+        )
     raise_all(missing(run))
     start = start_of(run, resume)
     run = complete(run, start)
@@ -150,7 +160,11 @@ def _words_only(run: RunConfig, layer: Layer) -> RunConfig:
         raise UserError(f"{where}: {run.model.base_model} tells classes apart: name labelled texts, such as imdb.")
     output = run.output if run.output.run_name else run.output.model_copy(update={"run_name": BAG_OF_WORDS})
     dataset = run.dataset.model_copy(update={"format": "classification"})
-    return run.model_copy(update={"dataset": dataset, "output": output})
+    run = run.model_copy(update={"dataset": dataset, "output": output})
+    found: list[str] = []
+    check_dataset(run, None, collect(found, layer))
+    raise_all(found)
+    return run
 
 
 def _profiles(raw: Any, place: Callable[[Path], str]) -> dict[str, Layer]:
@@ -186,16 +200,48 @@ def _parse(
 def _parse_for(sources: Sources, device: str) -> tuple[RunConfig, Layer]:
     profile = sources.profiles.get(device_type(device), Layer())
     written = merge(sources.recommended, sources.file, profile, sources.chosen, sources.overrides)
+    written = _as_seen_by(written, device_type(device), DEVICES)
     made = taught(written)
     written = merge(made, written)
-    kind, task = kind_of(written), task_of(written)
+    task = task_of(written)
+    written = _as_seen_by(written, task, TASKS)
+    kind = kind_of(written)
     settings = {"output.run_name": sources.name, **defaults_for(kind, task, written)}
     defaults = layer_of(settings, f"default of a {kind} run")
     several = merge(defaults, sources.recommended)
-    layer = merge(several, made, sources.file, profile, sources.chosen, sources.test_mode, sources.overrides)
+    shrinking = layer_of(shrunk(written) if sources.test_mode else {}, "test mode")
+    layer = merge(several, made, sources.file, profile, sources.chosen, shrinking, sources.overrides)
     run = parse_layer(merge(layer, layer_of({"general.device": device}, "general.device")), device_type(device), task)
     raise_all(wrong_set(written))
-    return run, layer
+    return _with_a_floor(run, written), layer
+
+
+def _as_seen_by(layer: Layer, mine: str, words: Sequence[str]) -> Layer:
+    """A layer with the values of one of the devices, or of the tasks, in place of those of each.
+
+    Where it has none for this one it keeps the others, which parsing refuses.
+    """
+    taken = Layer()
+    paths = {path: split_choice(path) for path in layer.values}
+    answered = {
+        (base, tuple(word for word in choice if word != mine)) for base, choice in paths.values() if mine in choice
+    }
+    for path, (base, choice) in paths.items():
+        rest = tuple(word for word in choice if word not in words)
+        if rest == choice or mine in choice:
+            taken.put(base + rest, layer.values[path], layer.origins[path])
+        elif (base, rest) not in answered:
+            taken.put(path, layer.values[path], layer.origins[path])
+    return taken
+
+
+def _with_a_floor(run: RunConfig, written: Layer) -> RunConfig:
+    """A default floor of the learning rate is no higher than the rate itself."""
+    optimizer = run.trainer.optimizer
+    if optimizer.min_lr <= optimizer.lr or written.gives(("trainer", "optimizer", "min_lr")):
+        return run
+    optimizer = optimizer.model_copy(update={"min_lr": optimizer.lr})
+    return run.model_copy(update={"trainer": run.trainer.model_copy(update={"optimizer": optimizer})})
 
 
 def _device(sources: Sources, find_device: Callable[[], str]) -> str:

@@ -46,9 +46,12 @@ class Dataset(Section):
     name: Text = key(
         "stdlib",
         "`stdlib` (the source text of Python's own standard library, on every machine), the path of a file or folder "
-        "(txt, jsonl, csv, parquet), or a Hugging Face dataset id",
+        "(txt, jsonl, csv, parquet), a short name (`wikitext`, `wikitext-103`; with classes `stdlib-docstrings`, "
+        "`imdb`, `ag_news`, `sst2`, `amazon`, `yelp`), or a Hugging Face dataset id",
     )
-    config: Text | None = key(None, "configuration (subset) of a Hugging Face dataset")
+    config: Text | None = key(
+        None, "configuration (subset) of a Hugging Face dataset; default of `wikitext`: `wikitext-2-raw-v1`"
+    )
     split: Text = key("train", "split of a Hugging Face dataset")
     text_column: Text | None = key(
         None, "column that holds the text; default: `text`, or the only text column there is"
@@ -62,8 +65,8 @@ class Dataset(Section):
     stride: Positive | None = key(
         None,
         "tokens from the beginning of one row of text to that of the next: rows of trainer.max_seq_length overlap, and "
-        "each token is a target once, in the row where more comes before it; default: rows do not overlap. For "
-        "trainer.datasampling `packed` and `sequential`, and for what is held out",
+        "each token is a target once, in the row where more comes before it; default: rows do not overlap, but 512 for "
+        "`wikitext` in rows of 1024, packed, as in the GPT-2 document. Not with datasampling `standard`",
     )
     max_documents: Positive | None = key(None, "read no more documents than this")
     num_proc: Positive | None = key(None, "processes that prepare a Hugging Face dataset; default: one")
@@ -79,7 +82,9 @@ class Dataset(Section):
         "format of an instruction data set, or `classification` for texts with a class, which a checkpoint's run finds "
         "out by itself: by the data set's name, a column or folders of labels",
     )
-    train_path: Text | None = key(None, "file of instructions or labelled texts to train on")
+    train_path: Text | None = key(
+        None, "file of instructions or labelled texts to train on, in place of `name`, which names text"
+    )
     eval_path: Text | None = key(None, "file of instructions or labelled texts to evaluate on")
     test_path: Text | None = key(None, "file of labelled texts kept for the end")
     label_column: Text | None = key(

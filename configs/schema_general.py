@@ -12,7 +12,11 @@ from .fields import Flag, Natural, Positive, Section, Text, Whole, key
 class Output(Section):
     """Where results go."""
 
-    output_dir: Text = key("results", "folder of all runs; a run's own is <output_dir>/<model>/<timestamp>")
+    output_dir: Text = key(
+        "results",
+        "folder of all runs; a run's own is <output_dir>/<model>/<timestamp>, and in test mode "
+        "<output_dir>/test-mode/<model>/<timestamp>",
+    )
     run_name: Text | None = key(None, "name of the model in that path; default: the name of the configuration file")
     save_total_limit: Positive | None = key(3, "checkpoints that are kept, `last` and `best` apart; null: all of them")
     plots: Flag = key(True, "draw curves of loss and learning rate as PNG")

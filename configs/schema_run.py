@@ -47,6 +47,9 @@ class RunConfig(Strict):
         ):  # what is null follows from the core, and may have no null of its own
             values["model"] = {name: value for name, value in values["model"].items() if value is not None}
         del values["trainer"]["effective_batch_size"]  # follows from the batch size and the accumulation
+        for name in ("batch_size", "gradient_accumulation_steps", "loss_fn"):
+            if values["trainer"][name] is None:  # the bag of words has none, and they have no null
+                del values["trainer"][name]
         for name in ("fine_tuning", "distillation", "models"):
             if values[name] is None:
                 del values[name]

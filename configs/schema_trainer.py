@@ -33,7 +33,7 @@ class Optimizer(Section):
         "codes; `paged_adamw_8bit`: those 2 bytes in the host's memory, where there is a CUDA GPU",
     )
     lr: NaturalNumber = key(6e-4, "highest learning rate, reached after warmup")
-    min_lr: NaturalNumber = key(6e-6, "learning rate at the end of the decay")
+    min_lr: NaturalNumber = key(6e-6, "learning rate at the end of the decay; by default never above `lr`")
     weight_decay: NaturalNumber = key(0.01, "decay of matrices; biases and norms are not decayed")
     beta1: Share = key(0.9, "decay of the mean of the gradients")
     beta2: Share = key(0.999, "decay of the mean of the squared gradients")
@@ -116,7 +116,7 @@ class Trainer(Section):
     # --- learning rate ----------------------------------------------------------------------------------------
     lr_scheduler: Annotated[
         Literal["cosine", "linear", "constant_with_warmup", "constant"], spelled(cosine_annealing="cosine")
-    ] = key("cosine", "how the learning rate falls from `lr` to `min_lr` after warmup")
+    ] = key("cosine", "how the learning rate falls from `lr` to `min_lr` after warmup; `constant` has none")
     decay_lr: Flag = key(True, "let the learning rate fall at all; false: it stays at `lr` after warmup")
     warmup_iters: Natural | None = key(
         None, "steps over which the learning rate rises from 0 (or give `warmup_ratio`)", required=True
@@ -143,7 +143,11 @@ class Trainer(Section):
     discriminator_weight: PositiveNumber = key(
         50.0, "`replaced_token`: weight of the discriminator's loss beside the generator's"
     )
-    label_smoothing: Share = key(0.0, "share of the target's probability that is spread over the vocabulary")
+    label_smoothing: Share = key(
+        0.0,
+        "share of the target's probability that is spread over the vocabulary, or the classes; default for labelled "
+        "texts, whatever the method: 0.1, and 0 for `imdb`",
+    )
     loss_chunk_tokens: Natural | None = key(
         None, "tokens whose logits exist at once; null: chosen so that they stay small, 0: all of them"
     )
@@ -156,7 +160,7 @@ class Trainer(Section):
     datasampling: Annotated[Literal["standard", "sequential", "packed"], WORD] = key(
         "standard",
         "`standard`: random crops of the text; `packed`: every token once an epoch, in rows that keep documents apart; "
-        "`sequential`: the same rows in the order of the text",
+        "`sequential`: the same rows in the order of the text; default for `wikitext`: see dataset.stride",
     )
 
     # --- precision and speed ----------------------------------------------------------------------------------

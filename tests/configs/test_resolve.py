@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from groundup.configs.defaults import TEST_MODE, kind_of, task_of
+from groundup.configs.defaults import kind_of, task_of
 from groundup.configs.layers import layer_of
 from groundup.configs.not_yet import NEVER, NOT_YET, value_at
 from groundup.configs.schema import RunConfig, load_config, parse_config
@@ -216,7 +216,7 @@ REQUIRED = [".".join(path) for path, field in FIELDS.items() if field.json_schem
 
 def test_every_key_without_a_default_is_required(tmp_path: Path):
     path = tmp_path / "run.yaml"
-    path.write_text("general: {seed: 1}")
+    path.write_text("model: {embedding_dropout: 0.1}")
     with pytest.raises(UserError) as error:
         load_config(path, find_device=lambda: "cpu")
     assert all(f"{name} is missing: " in str(error.value) for name in REQUIRED)
@@ -375,25 +375,6 @@ def test_a_tracker_that_is_not_installed(refused: Refused, monkeypatch: pytest.M
     assert f"{extra} is not installed: pip install {extra}" in refused({f"general.logging.{extra}_log": True})
 
 
-def test_a_warmup_as_long_as_the_run_is_told(load: Load, capsys: pytest.CaptureFixture[str]):
-    load({"trainer.warmup_iters": 10})
-    assert "note: trainer.warmup_iters 10 is no less than max_iters 10" in capsys.readouterr().err
-
-
-# --- test mode
-
-
-@pytest.mark.parametrize("how", ["flag", "environment"])
-def test_test_mode_shrinks_a_run(load: Load, monkeypatch: pytest.MonkeyPatch, how: str):
-    if how == "environment":
-        monkeypatch.setenv("EMOBENCH_TEST_MODE", "1")
-    run = load({"trainer.max_iters": 1000, "trainer.lr_decay_iters": 900}, test_mode=how == "flag")
-    for path, value in TEST_MODE.items():
-        assert value_at(run, path) == value
-    assert load({}, "trainer.max_iters=7", test_mode=True).trainer.max_iters == 7
-    assert load({"trainer.epochs": 3, "trainer.max_iters": None}, test_mode=True).trainer.epochs is None
-
-
 # --- there and back
 
 
@@ -437,7 +418,7 @@ def test_a_resolved_run_can_be_changed(load: Load, tmp_path: Path):
 
 
 def test_no_file_and_an_empty_file(tmp_path: Path):
-    with pytest.raises(UserError, match=r"model.num_layers is missing"):
+    with pytest.raises(UserError, match=r"no model is named"):
         load_config(None, [], find_device=lambda: "cpu")
     for text, said in {
         "": "is empty",

@@ -1,0 +1,165 @@
+"""What the `dataset:` section defaults to, and what goes with neither its kind of data nor the place it lies in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data.classification.docstrings import NAME as DOCSTRINGS
+from ..data.classification.hub import known
+from ..data.corpus import STDLIB, is_hub_id, misspelt
+from ..data.hub import known_text
+from ..models.start import Start
+from .fields import shown
+from .from_checkpoint import Refuse
+from .not_yet import value_at
+from .schema_data import Dataset
+from .schema_run import FIELDS, RunConfig
+
+TEXT, LABELLED, INSTRUCTIONS = "text", "labelled texts", "instructions"
+# Which kinds of data read a key. For any other it has to be at its default, which a saved configuration writes out too.
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "dataset.streaming": (TEXT, INSTRUCTIONS),
+    "dataset.text_column": (TEXT, LABELLED),
+    "dataset.documents": (TEXT,),
+    "dataset.stride": (TEXT,),
+    "dataset.train_path": (LABELLED, INSTRUCTIONS),
+    "dataset.eval_path": (LABELLED, INSTRUCTIONS),
+    "dataset.test_path": (LABELLED,),
+    "dataset.label_column": (LABELLED,),
+    "dataset.text_pair_column": (LABELLED,),
+    "dataset.random_crop": (LABELLED,),
+    "dataset.template": (INSTRUCTIONS,),
+    "dataset.lang": (INSTRUCTIONS,),
+    "dataset.preprocessing": (INSTRUCTIONS,),
+    "dataset.on_overflow": (INSTRUCTIONS,),
+    "dataset.on_bad_row": (INSTRUCTIONS,),
+}
+_OF_THE_HUB = ("config", "split", "streaming", "num_proc")
+_COLUMNS = ("text_column", "label_column", "text_pair_column")
+
+
+def kind_of_data(run: RunConfig) -> str:
+    """Which of the three kinds a run reads."""
+    return {None: TEXT, "classification": LABELLED}.get(run.dataset.format, INSTRUCTIONS)
+
+
+def complete_dataset(run: RunConfig) -> RunConfig:
+    """The GPT-2 document's recipe for WikiText: a row of 1024 tokens begins half a row after the one before."""
+    context = run.trainer.max_seq_length
+    is_recipe = kind_of_data(run) == TEXT and run.trainer.loss_fn == "cross_entropy" and context == 1024
+    if not is_recipe or known_text(run.dataset.name) is None or _lies_here(run.dataset):
+        return run
+    dataset, trainer = run.dataset, run.trainer
+    if "datasampling" not in trainer.model_fields_set:
+        trainer = trainer.model_copy(update={"datasampling": "packed"})
+    if "stride" not in dataset.model_fields_set and trainer.datasampling != "standard":
+        dataset = dataset.model_copy(update={"stride": context // 2})
+    return run.model_copy(update={"dataset": dataset, "trainer": trainer})
+
+
+def check_dataset(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
+    """Refuse what cannot be read, and what would be read past."""
+    dataset, kind = run.dataset, kind_of_data(run)
+    _check_source(dataset, kind, refuse)
+    _check_readers(run, kind, refuse)
+    if dataset.stride is not None and kind == TEXT:
+        _overlap(run, dataset.stride, refuse)
+    if run.evaluation.do_eval and run.evaluation.strategy != "no" and not _holds_out(dataset, kind):
+        refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
+    if kind != INSTRUCTIONS:
+        return
+    causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
+    if not causal:
+        refuse("dataset.format", "answers are written by a decoder, and this model is an encoder")
+    elif run.trainer.loss_fn != "cross_entropy":
+        refuse("trainer.loss_fn", "instructions are learned as the next token: use cross_entropy")
+    if dataset.format == "custom" and dataset.template is None:
+        refuse("dataset.format", "custom rows are read by a template: give dataset.template")
+    if dataset.format != "custom" and dataset.template is not None:
+        refuse("dataset.template", f"it reads custom rows, and the format is {dataset.format}: leave it out")
+
+
+def _check_source(dataset: Dataset, kind: str, refuse: Refuse) -> None:
+    """The name, alone and beside train_path."""
+    name = dataset.name
+    if dataset.train_path is not None and kind != TEXT:
+        if name != FIELDS["dataset", "name"].default:
+            refuse(
+                "dataset.name",
+                f"'{name}' is one data set and dataset.train_path, '{dataset.train_path}', another, which alone would "
+                "be read: leave one of them out",
+            )
+        return
+    is_here = Path(name).expanduser().exists()
+    if not is_here and (meant := misspelt(name)):
+        refuse("dataset.name", f"'{name}': {meant}")
+    if name == STDLIB and kind == LABELLED and not is_here:
+        refuse("dataset.name", f"{STDLIB} is text without classes: {DOCSTRINGS} has some, or name labelled texts")
+    if name == DOCSTRINGS and kind == TEXT:
+        refuse("dataset.name", f"{DOCSTRINGS} are texts with a class, for a classifier: as text name {STDLIB}")
+
+
+def _check_readers(run: RunConfig, kind: str, refuse: Refuse) -> None:
+    """Settings of another kind of data, of the hub for what lies here, and of tables for what has its own columns."""
+    dataset = run.dataset
+    for path, kinds in _READ_BY.items():
+        if kind not in kinds and _is_given(run, path):
+            refuse(path, _instead(path, kind, kinds))
+    here = _lies_here(dataset)
+    for name in _OF_THE_HUB:
+        path = f"dataset.{name}"
+        if here and kind in _READ_BY.get(path, (kind,)) and _is_given(run, path):
+            source = dataset.train_path or dataset.name
+            refuse(path, f"this is for datasets of the hub, and {source} lies on this machine: leave it out")
+    if dataset.name == DOCSTRINGS and kind == LABELLED and dataset.train_path is None:
+        for name in _COLUMNS:
+            if _is_given(run, f"dataset.{name}"):
+                refuse(f"dataset.{name}", f"{DOCSTRINGS} has columns of its own: leave it out")
+
+
+def _is_given(run: RunConfig, path: str) -> bool:
+    return value_at(run, path) != _default_of(path)
+
+
+def _default_of(path: str) -> object:
+    field = FIELDS.get(tuple(path.split(".")))  # none for a section that may be null
+    return None if field is None else field.default
+
+
+def _instead(path: str, kind: str, kinds: tuple[str, ...]) -> str:
+    """What to do about a key that this kind of data does not read."""
+    if path in ("dataset.train_path", "dataset.eval_path") and kind == TEXT:
+        return (
+            "text is named in dataset.name; for instructions give dataset.format, for labelled texts the column of the "
+            "class in dataset.label_column"
+        )
+    known = f"this is for {' and '.join(kinds)}"
+    if kind == TEXT:
+        format_of = {LABELLED: "set dataset.format to classification", INSTRUCTIONS: "give dataset.format"}
+        return f"{known}: {format_of[kinds[0]]}, or leave it out"
+    return f"{known}, and the data are {kind}: leave it out, or {shown(_default_of(path))}"
+
+
+def _lies_here(dataset: Dataset) -> bool:
+    """Whether the data is a file or folder, there or not, or comes with Python."""
+    name = dataset.name
+    if dataset.train_path is not None or name in (STDLIB, DOCSTRINGS) or Path(name).expanduser().exists():
+        return True
+    return not is_hub_id(name)
+
+
+def _holds_out(dataset: Dataset, kind: str) -> bool:
+    """Whether there is something to evaluate on: a share, a file, or the split of a known data set."""
+    if dataset.val_fraction or dataset.eval_path or (kind == LABELLED and dataset.test_path):
+        return True
+    is_known = known(dataset.name) is not None and dataset.split == FIELDS["dataset", "split"].default
+    return kind == LABELLED and is_known and not _lies_here(dataset)
+
+
+def _overlap(run: RunConfig, stride: int, refuse: Refuse) -> None:
+    """Rows that begin every `stride` tokens."""
+    context = run.trainer.max_seq_length or run.model.context_window
+    if run.trainer.datasampling == "standard":
+        refuse("dataset.stride", "random crops have no order: set trainer.datasampling to packed or sequential")
+    elif stride > context:
+        refuse("dataset.stride", f"{stride} would leave out text between rows of {context} tokens: at most {context}")

@@ -1,0 +1,89 @@
+"""What is missing, and settings that another beside them takes the sense from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from groundup.configs.schema import RunConfig, load_config
+from groundup.errors import UserError
+
+Write = Callable[[str], Path]
+
+
+def load(*words: str) -> RunConfig:
+    return load_config(None, list(words), find_device=lambda: "cpu")
+
+
+def fails(*words: str) -> str:
+    with pytest.raises(UserError) as error:
+        load(*words)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("words", [["--dataset", "imdb"], ["--fine_tuning.method", "lora"], []])
+def test_a_run_without_a_model_is_one_sentence(write: Write, words: list[str]):
+    said = "no model is named: --model NAME (see --list-models), or --config FILE with a `model:` section."
+    assert fails(*words) == said
+    with pytest.raises(UserError) as error:
+        load_config(write("general: {seed: 1}"), words, find_device=lambda: "cpu")
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize("switch", ["do_eval=false", "strategy=no"])
+@pytest.mark.parametrize("asked", ["mcq_benchmarks=hellaswag", "benchmarks=arc_easy", "measure_gap=true"])
+def test_a_run_that_never_evaluates_measures_nothing(switch: str, asked: str):
+    message = fails("model=gpt2", f"evaluation.{switch}", f"evaluation.{asked}")
+    assert message.startswith(f"evaluation.{asked.partition('=')[0]} (the command line): with evaluation.")
+    assert message.endswith("a run measures nothing: leave one of the two out.")
+    load("model=gpt2", f"evaluation.{switch}")
+    load("model=gpt2", f"evaluation.{asked}")
+
+
+def test_layers_of_spectrum_are_named_or_chosen():
+    words = ["model=gpt2", "fine_tuning.method=spectrum"]
+    message = fails(*words, "fine_tuning.spectrum.layers_to_finetune=[1]", "fine_tuning.spectrum.snr_threshold=0.3")
+    assert "fine_tuning.spectrum.snr_threshold (the command line): it chooses layers, and layers_to_finetune" in message
+    load(*words, "fine_tuning.spectrum.layers_to_finetune=[1]")
+    load(*words, "fine_tuning.spectrum.snr_threshold=0.3")
+
+
+@pytest.mark.parametrize("setting", ["bnb_4bit_quant_type=fp4", "bnb_4bit_use_double_quant=false", "block_size=128"])
+def test_weights_in_8_bits_have_no_settings_of_4(setting: str):
+    words = ["model=gpt2", "fine_tuning.method=qlora", f"fine_tuning.quantization.{setting}"]
+    message = fails(*words, "model.load_in_8bit=true")
+    assert "this is of weights in 4 bits, and model.load_in_8bit loads them in 8: leave it out" in message
+    load(*words, "model.load_in_4bit=true")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=gpt2", "evaluation.do_eval=false"],
+        ["model=gpt2", "fine_tuning.method=spectrum", "fine_tuning.spectrum.layers_to_finetune=[1, 2]"],
+        ["model=gpt2", "fine_tuning.method=qlora", "model.load_in_8bit=true"],
+        ["distillation.teacher=gpt2", "distillation.alpha_hard=0"],
+        ["distillation.teacher=gpt2", "trainer.label_smoothing=0.1"],
+    ],
+)
+def test_what_goes_together_comes_back(tmp_path: Path, words: list[str]):
+    run = load(*words)
+    path = tmp_path / "config.yaml"
+    path.write_text(run.to_yaml())
+    assert load_config(path) == run
+
+
+def test_the_smoothing_of_a_hard_loss_that_is_left_out():
+    message = fails("distillation.teacher=gpt2", "distillation.alpha_hard=0", "trainer.label_smoothing=0.1")
+    assert "it smooths the hard loss, which distillation.alpha_hard 0 leaves out: set it to 0" in message
+
+
+@pytest.mark.parametrize(("teacher", "loss"), [("gpt2", "cross_entropy"), ("bert-base-uncased", "masked_lm")])
+def test_a_teacher_of_labelled_texts(teacher: str, loss: str):
+    words = [f"distillation.teacher={teacher}", "dataset=imdb"]
+    message = fails(*words)
+    assert message.startswith("distillation.teacher (the command line): a teacher's classes are not learned from")
+    assert message.endswith(f"to read these texts as text set trainer.loss_fn to {loss}.")
+    assert load(*words, f"trainer.loss_fn={loss}").dataset.format is None
+    assert fails(*words, "dataset.format=classification").endswith(f"to {loss} and leave dataset.format out.")

@@ -1,0 +1,226 @@
+"""The data set of a run: its name, which keys its kind of data reads, what is held out, WikiText's recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from groundup.configs.schema import RunConfig, load_config
+from groundup.configs.schema_run import FIELDS
+from groundup.errors import UserError
+
+Refused = Callable[..., str]
+
+FILES = {
+    "alpaca.json": '[{"instruction": "a", "output": "b"}, {"instruction": "c", "output": "d"}]',
+    "reviews.csv": "text,label\ngood,1\nbad,0\n",
+    "story.txt": "once upon a time\n",
+}
+ALPACA = ["model=gpt2", "dataset.format=alpaca", "dataset.train_path=alpaca.json"]
+CLASSES = ["model=BERT-tiny", "dataset=imdb"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with instructions, labelled texts and a text, which the run is started in."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(*words: str) -> RunConfig:
+    return load_config(None, list(words), find_device=lambda: "cpu")
+
+
+def fails(*words: str) -> str:
+    with pytest.raises(UserError) as error:
+        load(*words)
+    return str(error.value)
+
+
+# --- names
+
+
+@pytest.mark.parametrize("name", ["sst-2", "SST2", "ag-news", "AG_News", "amazon-polarity", "stanfordnlp/sst-2"])
+def test_a_known_name_has_several_spellings(name: str):
+    run = load("model=BERT-tiny", f"dataset={name}")
+    assert (run.dataset.format, run.trainer.loss_fn, run.trainer.optimizer.lr) == (
+        "classification",
+        "cross_entropy",
+        2e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("imbd", "imdb"),
+        ("stt2", "sst2"),
+        ("agnew", "ag_news"),
+        ("amazn", "amazon"),
+        ("stdlb", "stdlib"),
+        ("stdlib_docstrings", "stdlib-docstrings"),
+        ("wikitext-104", "wikitext-103"),
+        ("reviews.cvs", "reviews.csv"),
+        ("story.tx", "story.txt"),
+    ],
+)
+def test_a_misspelt_name_is_no_text_to_mask(name: str, meant: str):
+    message = fails("model=BERT-tiny", f"dataset={name}")
+    assert message.startswith(f"dataset.name (the command line): '{name}': no file here is called so")
+    assert f"OWNER/{name}" in message
+    assert message.endswith(f" Did you mean '{meant}'?")
+
+
+@pytest.mark.parametrize("name", ["squad", "c4", "yelp_review_full", "some/imbd", "wikipedia", "HuggingFaceFW/fineweb"])
+def test_other_names_may_be_on_the_hub(name: str):
+    assert load("model=gpt2", f"dataset={name}").dataset.name == name
+
+
+def test_a_folder_may_be_called_like_anything(here: Path):
+    (here / "imbd").mkdir()
+    (here / "imbd" / "a.txt").write_text("text")
+    assert load("model=gpt2", "dataset=imbd").dataset.name == "imbd"
+
+
+def test_a_second_source_is_not_passed_over():
+    words = ["model=BERT-tiny", "dataset=imdb", "dataset.train_path=reviews.csv"]
+    assert "'imdb' is one data set and dataset.train_path, 'reviews.csv', another" in fails(*words)
+    assert "leave one of them out" in fails(*ALPACA, "dataset=tatsu-lab/alpaca")
+    run = load("model=BERT-tiny", "dataset.train_path=reviews.csv")
+    assert (run.dataset.format, run.trainer.label_smoothing) == ("classification", 0.1)
+
+
+def test_the_standard_library_has_no_classes_and_its_docstrings_have():
+    message = fails("model=BERT-tiny", "dataset=stdlib", "dataset.random_crop=0.5")
+    assert "stdlib is text without classes: stdlib-docstrings has some" in message
+    assert load("model=BERT-tiny", "dataset=stdlib-docstrings", "dataset.random_crop=0.5").dataset.random_crop == 0.5
+    message = fails("model=BERT-tiny", "dataset=stdlib-docstrings", "trainer.loss_fn=masked_lm")
+    assert "as text name stdlib" in message
+    message = fails("model=BERT-tiny", "dataset=stdlib-docstrings", "dataset.label_column=x")
+    assert "dataset.label_column (the command line): stdlib-docstrings has columns of its own" in message
+
+
+# --- keys of another kind of data
+
+
+@pytest.mark.parametrize("path", ["alpaca.json", "story.txt"])
+@pytest.mark.parametrize("key", ["train_path", "eval_path"])
+def test_text_is_named_by_its_name(key: str, path: str):
+    message = fails("model=gpt2", f"dataset.{key}={path}")
+    assert message.startswith(f"dataset.{key} (the command line): text is named in dataset.name; for instructions give")
+    assert "dataset.label_column" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "setting", "said"),
+    [
+        (
+            CLASSES,
+            "on_overflow=drop",
+            "this is for instructions, and the data are labelled texts: leave it out, or 'err",
+        ),
+        (CLASSES, "on_bad_row=drop", "this is for instructions"),
+        (CLASSES, "documents=line", "this is for text, and the data are labelled texts"),
+        (CLASSES, "stride=9", "this is for text, and the data are labelled texts"),
+        (CLASSES, "streaming=true", "this is for text and instructions"),
+        (CLASSES, "lang=en", "this is for instructions"),
+        (["model=gpt2", "dataset=story.txt"], "on_overflow=drop", "this is for instructions: give dataset.format"),
+        (["model=gpt2", "dataset=story.txt"], "on_bad_row=drop", "this is for instructions: give dataset.format"),
+        (["model=gpt2"], "preprocessing.add_eos_token=true", "this is for instructions: give dataset.format"),
+        (["model=gpt2"], "test_path=x", "this is for labelled texts: set dataset.format to classification"),
+        (["model=gpt2"], "num_proc=2", "this is for datasets of the hub, and stdlib lies on this machine"),
+        (ALPACA, "text_column=x", "this is for text and labelled texts, and the data are instructions"),
+        (ALPACA, "documents=line", "this is for text, and the data are instructions"),
+        (ALPACA, "label_column=x", "this is for labelled texts, and the data are instructions"),
+        (ALPACA, "stride=9", "this is for text"),
+        (ALPACA, "streaming=true", "this is for datasets of the hub, and alpaca.json lies on this machine"),
+        (ALPACA, "config=x", "this is for datasets of the hub"),
+        (ALPACA, "split=test", "this is for datasets of the hub"),
+    ],
+)
+def test_a_key_that_the_data_does_not_read(words: list[str], setting: str, said: str):
+    message = fails(*words, f"dataset.{setting}")
+    assert message.startswith(f"dataset.{setting.partition('=')[0].partition('.')[0]}")
+    assert said in message
+    assert "\n" not in message
+
+
+def test_what_the_hub_reads():
+    words = ["dataset.format=alpaca", "dataset=tatsu-lab/alpaca", "dataset.split=test", "dataset.streaming=true"]
+    assert load("model=gpt2", *words, "dataset.num_proc=2", "dataset.config=x").dataset.config == "x"
+    assert load("model=BERT-tiny", "dataset=imdb", "dataset.config=x", "dataset.num_proc=2").dataset.num_proc == 2
+
+
+@pytest.mark.parametrize("key", ["mask_ratio=0.3", "generator_size=0.5", "discriminator_weight=2"])
+def test_classes_have_neither_masks_nor_a_generator(key: str):
+    assert fails(*CLASSES, f"trainer.{key}").startswith(f"trainer.{key.partition('=')[0]} (the command line): only ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=gpt2", "dataset=story.txt"],
+        ["model=gpt2", "dataset=wikitext"],
+        ["model=gpt2", "dataset=some/text", "dataset.config=en", "dataset.streaming=true"],
+        ["model=BERT-tiny", "dataset=imdb"],
+        ["model=BERT-tiny", "dataset.train_path=reviews.csv", "dataset.eval_path=reviews.csv"],
+        ["model=BERT-tiny", "dataset=stdlib-docstrings"],
+        ["model=bag-of-words-tfidf", "dataset=imdb"],
+        ALPACA,
+    ],
+)
+def test_a_saved_configuration_says_every_key_and_is_valid(tmp_path: Path, words: list[str]):
+    run = load(*words)
+    saved = tmp_path / "config.yaml"
+    saved.write_text(run.to_yaml())
+    assert all(f"  {path[1]}:" in run.to_yaml() for path in FIELDS if path[0] == "dataset" and len(path) == 2)
+    assert load_config(saved) == run
+
+
+def test_the_bag_of_words_has_data_of_its_kind():
+    words = ["model=bag-of-words-tfidf", "dataset=imdb"]
+    assert "this is for instructions" in fails(*words, "dataset.on_bad_row=drop")
+    assert "'imdb' is one data set" in fails(*words, "dataset.train_path=reviews.csv")
+
+
+# --- what is held out
+
+
+def test_a_known_data_set_brings_what_is_held_out():
+    assert load("model=BERT-tiny", "dataset=imdb", "dataset.val_fraction=0").dataset.val_fraction == 0
+    words = ["model=BERT-tiny", "dataset.val_fraction=0"]
+    load(*words, "dataset.train_path=reviews.csv", "dataset.test_path=reviews.csv")
+    for other in (["dataset=imdb", "dataset.split=test"], ["dataset.train_path=reviews.csv"], ["dataset=stdlib"]):
+        assert "0 holds nothing out to evaluate on" in fails(*words, *other)
+
+
+# --- WikiText
+
+
+@pytest.mark.parametrize("name", ["wikitext", "WikiText-2", "wikitext_103"])
+def test_wikitext_has_the_gpt2_document_s_overlapping_rows(name: str):
+    run = load("model=gpt2", f"dataset={name}")
+    assert (run.trainer.max_seq_length, run.dataset.stride, run.trainer.datasampling) == (1024, 512, "packed")
+    assert (run.dataset.format, run.trainer.optimizer.lr) == (None, 5e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "stride", "datasampling"),
+    [
+        (["trainer.datasampling=sequential"], 512, "sequential"),
+        (["trainer.datasampling=standard"], None, "standard"),
+        (["dataset.stride=null"], None, "packed"),
+        (["dataset.stride=256"], 256, "packed"),
+        (["trainer.max_seq_length=512"], None, "standard"),
+        (["dataset=Salesforce/wikitext"], None, "standard"),
+        (["model=BERT-tiny"], None, "standard"),
+    ],
+)
+def test_what_is_said_beats_the_recipe(words: list[str], stride: int | None, datasampling: str):
+    given = {word.partition("=")[0] for word in words}
+    rest = [word for word in ("model=gpt2", "dataset=wikitext") if word.partition("=")[0] not in given]
+    run = load(*rest, *words)
+    assert (run.dataset.stride, run.trainer.datasampling) == (stride, datasampling)
