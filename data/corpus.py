@@ -228,13 +228,13 @@ def corpus_of(run: Any) -> Corpus:
     return open_corpus(getattr(dataset, key), **_given(dataset, *keys), key=key)
 
 
-def heldout_of(run: Any) -> Corpus | None:
-    """The corpus that the section names or keeps apart to evaluate on; None where that is a share of the documents."""
+def heldout_of(run: Any, corpus: Corpus) -> Corpus | None:
+    """What is evaluated on: what the section names, else what its `corpus` keeps apart, else None, a share of it."""
     dataset = run.dataset
     if getattr(dataset, "eval_path", None):
         keys = ("text_column", "documents", "max_documents")
         return open_corpus(dataset.eval_path, **_given(dataset, *keys), key="eval_path")
-    return None if getattr(dataset, "val_fraction", None) == 0 else corpus_of(run).apart()
+    return None if getattr(dataset, "val_fraction", None) == 0 else corpus.apart()
 
 
 def _given(dataset: Any, *keys: str) -> dict[str, Any]:

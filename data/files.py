@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from ..errors import UserError
 
 TEXT_SUFFIXES = (".txt", ".text", ".raw", ".md", ".rst", ".tex", ".py")
 READ_BYTES = 4 << 20
+_ABOUT = re.compile(
+    r"(readme|licen[cs]e|copying|notice|changelog|contributing|citation|authors|provenance|code_of_conduct)([._-].*)?"
+)
+_ABOUT_TABLES = ("dataset_info.json", "dataset_infos.json")
 
 
 def stdlib_files() -> list[Path]:
@@ -30,7 +35,7 @@ def stdlib_files() -> list[Path]:
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """The files of text under a folder, sorted by path, hidden ones left out; tables if it holds no text.
+    """The files of text under a folder, sorted by path, hidden ones left out; tables if it holds no text of its own.
 
     Raises UserError where a folder cannot be read or nothing is found.
     """
@@ -45,7 +50,9 @@ def folder_files(folder: Path) -> list[Path]:
         found += [Path(place) / name for name in files if not name.startswith(".")]
     found.sort(key=lambda path: path.relative_to(folder).as_posix())
     texts = [path for path in found if path.suffix.lower() in TEXT_SUFFIXES]
-    tables = [path for path in found if table_kind(path)]
+    tables = [path for path in found if table_kind(path) and path.name not in _ABOUT_TABLES]
+    if tables and all(is_about(path, folder) for path in texts):
+        texts = []
     kinds = sorted({table_kind(path) or "" for path in tables})
     if not texts and len(kinds) > 1:
         raise UserError(f"the folder {folder} holds tables of several kinds ({', '.join(kinds)}): name one file")
@@ -53,6 +60,11 @@ def folder_files(folder: Path) -> list[Path]:
         looked_for = ", ".join("*" + suffix for suffix in (*TEXT_SUFFIXES, *TABLE_SUFFIXES))
         raise UserError(f"the folder {folder} holds no text: looked for {looked_for}")
     return texts or tables
+
+
+def is_about(path: Path, folder: Path) -> bool:
+    """Whether a text tells of the data beside it: a readme, a licence, the script that comes with a data set."""
+    return _ABOUT.fullmatch(path.stem.casefold()) is not None or path.name == f"{folder.resolve().name}.py"
 
 
 def hash_files(files: list[Path], *settings: object) -> str:
