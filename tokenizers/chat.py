@@ -25,7 +25,8 @@ Message = Mapping[str, Any]
 Span = tuple[int, int]
 
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # no characters, so no text has them: where {% generation %} begins and ends
-_REASONING = ("reasoning_content", "thinking", "reasoning")
+REASONING = ("reasoning_content", "thinking", "reasoning")
+"""What data sets and templates call the model's thoughts before its answer."""
 
 
 class TemplateFailed(Exception):
@@ -124,7 +125,7 @@ def apply_chat_template(
 def _plain(message: Message) -> dict[str, Any]:
     """The message without what is None; the model's thoughts under each name that templates read them by."""
     plain = {key: value for key, value in message.items() if value is not None}
-    thoughts = next((plain[key] for key in _REASONING if key in plain), None)
+    thoughts = next((plain[key] for key in REASONING if key in plain), None)
     return plain if thoughts is None else {"thinking": thoughts, **plain, "reasoning_content": thoughts}
 
 

@@ -8,14 +8,15 @@ each answer is a row of its own, in which it is the last, as it will be when the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from ...errors import UserError
 from ...tokenizers.base import Tokenizer
-from ...tokenizers.chat import ChatTemplate, Message, TemplateFailed, find_template
+from ...tokenizers.chat import REASONING, ChatTemplate, Message, TemplateFailed, find_template
 from ...tokenizers.pieces import control_pattern, encode_pieces
 from .conversation import Conversation
 
@@ -90,6 +91,18 @@ class Chat:
             )
         return found
 
+    def spells_tokens(self, conversation: Conversation) -> bool:
+        """Whether a message spells a control token, which then is that token."""
+        texts = (message.get(key) for message in conversation.messages for key in ("content", *REASONING))
+        return any(self._control.search(text) for text in texts if isinstance(text, str))
+
+    def unread(self, keys: Iterable[str]) -> list[str]:
+        """Which keys of messages the template never names. `instruction` and `input` are in the text as well."""
+        named = {"role", "content", "instruction", "input", *re.findall(r"\w+", self.template.source)}
+        if named & {*REASONING}:  # who reads one of them is given all
+            named.update(REASONING)
+        return [key for key in keys if key not in named]
+
     def _row(self, conversation: Conversation, messages: list[dict[str, Any]], trained: list[int]) -> Rendered | None:
         where, tools = conversation.where, conversation.tools
         text = self._render(messages, tools, where)
@@ -122,8 +135,8 @@ class Chat:
 
     def _probe(self, example: Conversation) -> tuple[str | None, str | None]:
         """The control token a text begins with, and the first after an answer."""
-        first = example.answers[0]
-        messages = [*example.messages[:first], {**example.messages[first], "content": _PROBE}]
+        # Text alone: many templates leave it out beside tool calls.
+        messages = [*example.messages[: example.answers[0]], {"role": "assistant", "content": _PROBE}]
         text = self._render(messages, example.tools, example.where)
         if _PROBE not in text:
             raise UserError(f"{example.where}: {self.name} leaves out what the assistant says")
@@ -133,6 +146,8 @@ class Chat:
     def _render(self, messages: Sequence[Message], tools: list[Any] | None, where: str, prompted: bool = False) -> str:
         if tools and "tools" not in self.template.source:
             raise UserError(f"{where} has tools, and {self.name} knows of none: give one that does, or drop them")
+        if "tool_calls" not in self.template.source and any(message.get("tool_calls") for message in messages):
+            raise UserError(f"{where} has tool calls, and {self.name} knows of none: give one that does, or drop them")
         try:
             return self.template.render(messages, add_generation_prompt=prompted, tools=tools)
         except TemplateFailed as error:
@@ -160,13 +175,3 @@ def _common(text: str, other: str) -> int:
 _EXAMPLE = Conversation(
     [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}], "an example of two messages"
 )
-
-
-def spelt_tokens(tokenizer: Tokenizer, conversation: Conversation) -> bool:
-    """Whether a message spells a control token, which then is that token."""
-    pattern = control_pattern(tokenizer)
-    return any(pattern.search(_text(message)) for message in conversation.messages)
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    return str(message.get("content") or "")

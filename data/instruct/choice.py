@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ...errors import UserError
+from ...errors import UserError, notice
 from ...tokenizers.base import Tokenizer
 from ...tokenizers.chat import find_template
 from ..tokenised import document_frame
 from .chat import Chat
 from .conversation import Conversation
-from .templates import ALPACA, END_ANSWERS, PLAIN, RAW, beginning_with, ending_with
+from .templates import ALPACA, END_ANSWERS, PLAIN, RAW, beginning_with, ending_with, is_dated, with_date
 
 OWN = {"alpaca": ("alpaca's own prompt", ALPACA), "raw": ("the texts of dataset.template as they are", RAW)}
 _KEY = "dataset.preprocessing"
@@ -20,8 +21,8 @@ _KEY = "dataset.preprocessing"
 def choose_chat(preprocessing: Any, tokenizer: Tokenizer, kind: str, example: Conversation) -> Chat:
     """The template named in the configuration, else the tokenizer's own, else ours for this kind of data.
 
-    What begins and ends an example is made part of the template, so that the template alone says all: kept with the
-    tokenizer, it gives the same text again, here and in transformers.
+    What begins and ends an example is made part of the template, and so is the date where it writes one: the template
+    alone says all. Kept with the tokenizer, it gives the same text again, on any day, here and in transformers.
     Raises UserError: no template where one is asked for, no token where one is to be added, no end to an answer.
     """
     add_bos, add_eos, use, given = (
@@ -29,6 +30,9 @@ def choose_chat(preprocessing: Any, tokenizer: Tokenizer, kind: str, example: Co
         for key in ("add_bos_token", "add_eos_token", "use_chat_template", "chat_template")
     )
     source, name = _template(tokenizer, use, given, raw=kind == "raw")
+    dated = source is not None and is_dated(source)
+    if source is not None and dated:
+        source = with_date(source, tokenizer.chat_template, datetime.now())
     end = next((key for key in ("eos_token", "sep_token") if key in tokenizer.named_tokens), None)
     if add_eos and end is None:
         raise UserError(f"{_KEY}.add_eos_token is true, and the tokenizer {tokenizer.name} has no end-of-text token")
@@ -52,6 +56,8 @@ def choose_chat(preprocessing: Any, tokenizer: Tokenizer, kind: str, example: Co
     begin = _begin(tokenizer, add_bos, is_own)
     if begin and chat.begin != begin:
         chat = Chat(tokenizer, beginning_with(begin, source), name, example)
+    if dated:
+        notice(f"{name} writes the date of the day: that of the run's first day stays, so that no row ever changes")
     return chat
 
 

@@ -61,23 +61,22 @@ def conversation(
     Raises UserError: no messages, an empty one, one out of order, nothing to train.
     """
     if not messages:
-        raise UserError(f"{where} is a conversation without messages: delete the row")
+        raise UserError(f"{where} is a conversation without messages")
     before: str | None = None
     for number, message in enumerate(messages, 1):
         role = message["role"]
         if not str(message.get("content") or "").strip() and not message.get("tool_calls"):
-            raise UserError(f"{where}: message {number} ({role}) has no text: mend or delete the row")
+            raise UserError(f"{where}: message {number} ({role}) has no text")
         if role not in _MAY_FOLLOW[before]:
             follows = f"after {before}" if before else "at the beginning"
             wanted = " or ".join(_MAY_FOLLOW[before])
             raise UserError(
-                f"{where}: the roles are out of order: message {number} is {role} {follows}, where {wanted} is due: "
-                "mend or delete the row"
+                f"{where}: the roles are out of order: message {number} is {role} {follows}, where {wanted} is due"
             )
         before = role
     answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
     if not set(answers) - set(untrained):
-        raise UserError(f"{where} has no message of the assistant to train on: delete the row")
+        raise UserError(f"{where} has no message of the assistant to train on")
     last = max(set(answers) - set(untrained))
     return Conversation(list(messages[: last + 1]), where, frozenset(i for i in untrained if i < last), tools)
 
@@ -100,5 +99,5 @@ def text_of(row: Mapping[str, Any], column: str, where: str, *, required: bool =
     if not isinstance(value, str):
         raise UserError(f"{where}: '{column}' holds {value!r}, and text is wanted")
     if required and not value.strip():
-        raise UserError(f"{where}: '{column}' is empty: mend or delete the row")
+        raise UserError(f"{where}: '{column}' is empty")
     return value

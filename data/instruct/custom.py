@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import UserError, nearest
 from .conversation import Conversation, conversation, role_of
+from .messages import conversation_of
 
 _KEY = "dataset.template"
 Reader = Callable[[str, Mapping[str, Any]], Conversation]
@@ -59,12 +60,11 @@ def _json_reader(field: _Field) -> Reader:
         text = field.render(row, where)
         try:
             made = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{where}: {field.name} gives no JSON ({error}): end it in `| tojson`") from None
-        if not isinstance(made, list) or not all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in made):
+        if not isinstance(made, list) or not all(isinstance(message, dict) for message in made):
             raise UserError(f"{where}: {field.name} gives no list of messages, each with role and content")
-        messages = [{**message, "role": role_of(message["role"], where)} for message in made]
-        return conversation([m for m in messages if m["role"] != "system" or str(m["content"]).strip()], where)
+        return conversation_of(made, where)
 
     return read
 

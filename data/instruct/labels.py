@@ -40,8 +40,10 @@ class Counts:
     kept_targets: int
     cut: int
     dropped: int
+    ended: int
+    """answers that keep their stop token"""
     unended: int
-    """answers that lost their stop token"""
+    """answers that are cut before it"""
 
 
 def tokenise_rows(chat: Chat, rendered: Sequence[Rendered], *, progress: bool, what: str) -> list[Tokenised]:
@@ -86,7 +88,7 @@ def fit(
         )
     kept: list[Row] = []
     emptied: list[Tokenised] = []
-    unended = cut = 0
+    ended = unended = cut = 0
     for row, is_over in zip(rows, over, strict=True):
         if is_over and on_overflow == "drop":
             continue
@@ -95,6 +97,7 @@ def fit(
             emptied.append(row)
             continue
         # The label of the last place is the token after it, which is known though it is cut off.
+        ended += int((row.is_target & ~np.append(row.is_target[1:], False))[: max_length + 1].sum())
         unended += int(is_over and row.is_target[max_length] and _goes_on(row, max_length))
         cut += int(is_over)
         kept.append(Row(row.ids[:max_length], labels, where=row.where))
@@ -111,6 +114,7 @@ def fit(
         sum(row.n_targets for row in kept),
         cut,
         len(rows) - len(kept),
+        ended,
         unended,
     )
     return kept, counts, emptied[0].where if emptied else None

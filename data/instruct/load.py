@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,12 +13,12 @@ from ...tokenizers.base import Tokenizer
 from ...tokenizers.chat import Message
 from ..cache import short_hash
 from ..rows import Row
-from ..text import VAL_FRACTION
-from .chat import Chat, Rendered, spelt_tokens
+from ..tokenised import document_frame
+from .chat import Chat, Rendered
 from .choice import choose_chat
 from .conversation import Conversation
 from .labels import OVERFLOWS, Counts, fit, tokenise_rows
-from .source import Group, conversations, open_source, read_groups, say_dropped, split_groups
+from .source import Group, conversations, open_sides, read_groups, settle_bad, share_held_out, split_groups
 from .table import LengthTable
 
 
@@ -69,21 +70,17 @@ def load_instructions(
     overflow, on_bad_row = (getattr(dataset, key, None) or "error" for key in ("on_overflow", "on_bad_row"))
     if overflow not in OVERFLOWS:
         raise UserError(f"dataset.on_overflow is '{overflow}', and one of {', '.join(OVERFLOWS)} is wanted")
-    source = open_source(dataset, "train_path" if dataset.train_path else "name")
+    source, held = open_sides(dataset)
     groups = read_groups(source, dataset)
-    fraction = VAL_FRACTION if dataset.val_fraction is None else dataset.val_fraction
-    fingerprints = [source.fingerprint]
-    if dataset.eval_path:
-        held = open_source(dataset, "eval_path")
-        fingerprints.append(held.fingerprint)
-        sides = groups, read_groups(held, dataset)
+    fingerprints = [source.fingerprint(), str(share_held_out(dataset)) if held is None else held.fingerprint()]
+    if held is None:
+        sides = split_groups(groups, share_held_out(dataset), seed)
     else:
-        fingerprints.append(str(fraction))
-        sides = split_groups(groups, fraction, seed)
+        sides = groups, read_groups(held, dataset)
 
     template = getattr(dataset, "template", None)
     raw = template is not None and getattr(template, "messages", None) is None
-    chat = _choose(dataset.preprocessing, tokenizer, "raw" if raw else dataset.format, groups, on_bad_row)
+    chat = _choose(dataset.preprocessing, tokenizer, "raw" if raw else dataset.format, groups)
     rows: list[list[Row]] = []
     counts: list[Counts] = []
     for what, side in zip(("training rows", "held-out rows"), sides, strict=True):
@@ -95,7 +92,13 @@ def load_instructions(
         counts.append(counted)
     if not rows[0]:
         raise UserError(f"no row of {source.name} is left to train on: raise trainer.max_seq_length")
-    _say_spelt(tokenizer, groups)
+    if not counts[0].ended:
+        raise UserError(
+            f"no answer of {source.name} keeps its stop token once rows are cut to {max_length:,} tokens, so the model "
+            "would never learn to stop: raise trainer.max_seq_length, or set dataset.on_overflow to drop"
+        )
+    _say_spelt(chat, groups)
+    _say_unread(chat, groups)
     tokenizer.chat_template = chat.template.source
     about = (
         ("format", f"{dataset.format}, by {chat.name}"),
@@ -115,20 +118,18 @@ def _render(chat: Chat, groups: list[Group], on_bad_row: str, what: str) -> list
         try:
             found += chat.rendered(conversation)
         except UserError as error:
-            if on_bad_row != "drop":
-                raise
             bad.append(str(error))
-    say_dropped(bad, sum(map(len, groups)), f"the {what}")
+    settle_bad(bad, sum(map(len, groups)), f"the {what}", on_bad_row)
     return found
 
 
-def _choose(preprocessing: Any, tokenizer: Tokenizer, kind: str, groups: list[Group], on_bad_row: str) -> Chat:
-    """The template, tried on the first conversation; where bad ones are dropped, on the first that it takes."""
+def _choose(preprocessing: Any, tokenizer: Tokenizer, kind: str, groups: list[Group]) -> Chat:
+    """The template, tried on the first conversations: one that it does not take is a bad row if it takes another."""
     failure: UserError | None = None
-    for example in islice(conversations(groups), 20 if on_bad_row == "drop" else 1):
+    for example in islice(conversations(groups), 20):
         try:
             chat = choose_chat(preprocessing, tokenizer, kind, example)
-            _one_beginning(chat, example)
+            _check_beginning(chat, example, getattr(preprocessing, "add_bos_token", None))
         except UserError as error:
             failure = failure or error
         else:
@@ -136,21 +137,42 @@ def _choose(preprocessing: Any, tokenizer: Tokenizer, kind: str, groups: list[Gr
     raise failure or UserError("there is no conversation")
 
 
-def _one_beginning(chat: Chat, example: Conversation) -> None:
-    """Raises UserError where two beginning-of-text tokens would stand at the beginning."""
+def _check_beginning(chat: Chat, example: Conversation, add_bos: bool | None) -> None:
+    """A note where rows begin without the token that the tokenizer begins any text with, and nobody asked for that.
+
+    Raises UserError where two beginning-of-text tokens would stand at the beginning.
+    """
     (first, *_) = tokenise_rows(chat, chat.rendered(example)[:1], progress=False, what="")
-    bos = chat.tokenizer.bos_id
+    tokenizer = chat.tokenizer
+    bos = tokenizer.bos_id
     if bos is not None and first.ids[:2].tolist() == [bos, bos]:
         raise UserError(
             f"{first.where}: a row begins with two beginning-of-text tokens: leave dataset.preprocessing.add_bos_token "
             "out, or mend the chat template"
         )
+    frame = document_frame(tokenizer)[0]
+    if frame and add_bos is None and first.ids[0] != frame[0]:
+        notice(
+            f"{tokenizer.name} begins any text with {tokenizer.decode(frame[:1])}, and rows by {chat.name} begin "
+            "without it, as in transformers; if the model was trained on conversations with it, set "
+            "dataset.preprocessing.add_bos_token to true"
+        )
 
 
-def _say_spelt(tokenizer: Tokenizer, groups: list[Group]) -> None:
-    spelt = [conversation for conversation in conversations(groups) if spelt_tokens(tokenizer, conversation)]
+def _say_spelt(chat: Chat, groups: list[Group]) -> None:
+    spelt = [conversation for conversation in conversations(groups) if chat.spells_tokens(conversation)]
     if spelt:
         notice(
             f"{len(spelt):,} conversations spell a special token of the tokenizer, which then is that token: "
             f"the first is {spelt[0].where}"
         )
+
+
+def _say_unread(chat: Chat, groups: list[Group]) -> None:
+    """A note on what messages hold besides their text and the template does not ask for."""
+    counts = Counter(key for one in conversations(groups) for message in one.messages for key in message)
+    unread = chat.unread(counts)
+    if unread:
+        keys = ", ".join(f"'{key}' (in {counts[key]:,})" for key in unread[:5])
+        more = f" and {len(unread) - 5} more" if len(unread) > 5 else ""
+        notice(f"{chat.name} leaves out what messages hold as {keys}{more}")

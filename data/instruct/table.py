@@ -56,6 +56,7 @@ def numbers(counts: Counts, max_length: int) -> dict[str, Any]:
         "max_length": max_length,
         "rows_cut": counts.cut,
         "rows_dropped": counts.dropped,
+        "answers_with_stop": counts.ended,
         "answers_without_stop": counts.unended,
         "target_tokens_lost": n_targets - counts.kept_targets,
         "target_share_lost": (n_targets - counts.kept_targets) / n_targets if n_targets else 0.0,
@@ -71,6 +72,11 @@ def _count(key: str) -> _Show:
     return lambda values: f"{values[key]:,}"
 
 
+def _ended(values: dict[str, Any]) -> str:
+    ended, cut = values["answers_with_stop"], values["answers_without_stop"]
+    return f"{ended:,} of {ended + cut:,} ({ended / (ended + cut):.1%})" if ended + cut else "0"
+
+
 _LINES: tuple[tuple[str, _Show], ...] = (
     ("rows", _count("rows")),
     ("tokens", _count("tokens")),
@@ -79,7 +85,7 @@ _LINES: tuple[tuple[str, _Show], ...] = (
     ("longest that fits", _count("max_length")),
     ("rows cut", _count("rows_cut")),
     ("rows dropped", _count("rows_dropped")),
-    ("answers cut before their stop token", _count("answers_without_stop")),
+    ("answers that keep their stop token", _ended),
     ("target tokens lost", lambda v: f"{v['target_tokens_lost']:,} ({v['target_share_lost']:.1%})"),
     (
         "full when packed / padded to longest",

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime
+from typing import Any
 
 ALPACA = """\
 {%- set ns = namespace(intro='') -%}
@@ -65,3 +68,23 @@ def beginning_with(text: str, template: str) -> str:
 def ending_with(template: str, variable: str | None) -> str:
     """The template with the end-of-text token of that name; None for no end."""
     return template.replace("END", variable or "''")
+
+
+def is_dated(template: str) -> bool:
+    """Whether a template writes the date of the day it is rendered on."""
+    return "strftime_now" in template and _DATE.search(template) is None
+
+
+def with_date(template: str, kept: Any, now: datetime) -> str:
+    """The template with a fixed date: `now`, or that of `kept` if it is this template with one.
+
+    A macro takes the place of the function. It knows the directives (`%d`) that stand in the template.
+    """
+    if isinstance(kept, str) and template in kept and (found := _DATE.search(kept)):
+        return found[0] + template
+    directives = sorted({*re.findall(r"(?<!\{)%-?[A-Za-z]", template)}, key=len, reverse=True)
+    filters = "".join(f" | replace({json.dumps(one)}, {json.dumps(now.strftime(one))})" for one in directives)
+    return "{% macro strftime_now(format) %}{{- format" + filters + " -}}{% endmacro %}\n" + template
+
+
+_DATE = re.compile(r"\{% macro strftime_now\(format\) %\}.*?\{% endmacro %\}\n")
