@@ -8,6 +8,9 @@ from ..data.classification.docstrings import NAME as DOCSTRINGS
 from ..data.classification.hub import known
 from ..data.corpus import STDLIB, is_hub_id, misspelt
 from ..data.hub import known_text
+from ..data.instruct.formats import CONVERSATIONS
+from ..data.tables import is_table, read_rows
+from ..errors import UserError
 from ..models.start import Start
 from .fields import shown
 from .from_checkpoint import Refuse
@@ -22,8 +25,6 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "dataset.text_column": (TEXT, LABELLED),
     "dataset.documents": (TEXT,),
     "dataset.stride": (TEXT,),
-    "dataset.train_path": (LABELLED, INSTRUCTIONS),
-    "dataset.eval_path": (LABELLED, INSTRUCTIONS),
     "dataset.test_path": (LABELLED,),
     "dataset.label_column": (LABELLED,),
     "dataset.text_pair_column": (LABELLED,),
@@ -80,9 +81,15 @@ def check_dataset(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
 
 
 def _check_source(dataset: Dataset, kind: str, refuse: Refuse) -> None:
-    """The name, alone and beside train_path."""
+    """The name, alone and beside train_path, and what a table of instructions would be read as."""
     name = dataset.name
-    if dataset.train_path is not None and kind != TEXT:
+    if kind == TEXT and (form := _format_of(dataset)):
+        refuse(
+            "dataset.name" if dataset.train_path is None else "dataset.train_path",
+            f"{dataset.train_path or name} holds instructions: set dataset.format to {form}, or name a column of text "
+            "in dataset.text_column",
+        )
+    if dataset.train_path is not None:
         if name != FIELDS["dataset", "name"].default:
             refuse(
                 "dataset.name",
@@ -97,6 +104,20 @@ def _check_source(dataset: Dataset, kind: str, refuse: Refuse) -> None:
         refuse("dataset.name", f"{STDLIB} is text without classes: {DOCSTRINGS} has some, or name labelled texts")
     if name == DOCSTRINGS and kind == TEXT:
         refuse("dataset.name", f"{DOCSTRINGS} are texts with a class, for a classifier: as text name {STDLIB}")
+
+
+def _format_of(dataset: Dataset) -> str | None:
+    """The format of instructions that the first row of a table has; None where the column of text is named."""
+    path = Path(dataset.train_path or dataset.name).expanduser()
+    if dataset.text_column is not None or not path.is_file() or not is_table(path):
+        return None
+    try:
+        _, row = next(read_rows(path))
+    except (UserError, StopIteration):  # what is wrong with it is told when it is read
+        return None
+    if {"instruction", "output"} <= row.keys():
+        return "alpaca"
+    return "sharegpt" if any(isinstance(row.get(name), list) for name in CONVERSATIONS) else None
 
 
 def _check_readers(run: RunConfig, kind: str, refuse: Refuse) -> None:
@@ -128,11 +149,6 @@ def _default_of(path: str) -> object:
 
 def _instead(path: str, kind: str, kinds: tuple[str, ...]) -> str:
     """What to do about a key that this kind of data does not read."""
-    if path in ("dataset.train_path", "dataset.eval_path") and kind == TEXT:
-        return (
-            "text is named in dataset.name; for instructions give dataset.format, for labelled texts the column of the "
-            "class in dataset.label_column"
-        )
     known = f"this is for {' and '.join(kinds)}"
     if kind == TEXT:
         format_of = {LABELLED: "set dataset.format to classification", INSTRUCTIONS: "give dataset.format"}

@@ -57,11 +57,17 @@ class Dataset(Section):
         None, "column that holds the text; default: `text`, or the only text column there is"
     )
     streaming: Flag = key(False, "read a Hugging Face dataset as it arrives instead of downloading it first")
-    documents: Annotated[Literal["auto", "file", "blank_line", "line"], WORD] = key(
+    documents: Annotated[Literal["auto", "file", "blank_line", "line", "article", "joined"], WORD] = key(
         "auto",
-        "how text files fall into documents: each `file` is one (`auto` too), or split at every `blank_line` or `line`",
+        "how text falls into documents: a `file` is one, or split at every `blank_line`, `line` or WikiText `article`; "
+        "a row of a table is one, or a line of an `article`, or of one text, `joined`; `auto`: a file, a row, of "
+        "WikiText an article",
     )
-    val_fraction: Share = key(0.05, "share of the documents held out for evaluation")
+    val_fraction: Share = key(
+        0.05,
+        "share of the documents held out for evaluation, where neither eval_path is given nor the data has a split of "
+        "its own for it; 0: no text is held out",
+    )
     stride: Positive | None = key(
         None,
         "tokens from the beginning of one row of text to that of the next: rows of trainer.max_seq_length overlap, and "
@@ -83,9 +89,9 @@ class Dataset(Section):
         "out by itself: by the data set's name, a column or folders of labels",
     )
     train_path: Text | None = key(
-        None, "file of instructions or labelled texts to train on, in place of `name`, which names text"
+        None, "file or folder to train on, of text, instructions or labelled texts: in place of `name`"
     )
-    eval_path: Text | None = key(None, "file of instructions or labelled texts to evaluate on")
+    eval_path: Text | None = key(None, "file or folder to evaluate on, likewise")
     test_path: Text | None = key(None, "file of labelled texts kept for the end")
     label_column: Text | None = key(
         None, "column of the class; default: `label`, `sentiment`, `stars` and the like; without a header its number"

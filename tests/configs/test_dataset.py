@@ -14,6 +14,8 @@ Refused = Callable[..., str]
 
 FILES = {
     "alpaca.json": '[{"instruction": "a", "output": "b"}, {"instruction": "c", "output": "d"}]',
+    "chats.jsonl": '{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}\n',
+    "messages.jsonl": '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n',
     "reviews.csv": "text,label\ngood,1\nbad,0\n",
     "story.txt": "once upon a time\n",
 }
@@ -106,12 +108,25 @@ def test_the_standard_library_has_no_classes_and_its_docstrings_have():
 # --- keys of another kind of data
 
 
-@pytest.mark.parametrize("path", ["alpaca.json", "story.txt"])
-@pytest.mark.parametrize("key", ["train_path", "eval_path"])
-def test_text_is_named_by_its_name(key: str, path: str):
+def test_text_may_have_paths_too():
+    run = load("model=gpt2", "dataset.train_path=story.txt", "dataset.eval_path=story.txt", "dataset.val_fraction=0")
+    assert (run.dataset.format, run.dataset.train_path, run.dataset.name) == (None, "story.txt", "stdlib")
+    assert "'some/text' is one data set" in fails("model=gpt2", "dataset.train_path=story.txt", "dataset=some/text")
+    words = ["model=BERT-tiny", "dataset.train_path=reviews.csv", "trainer.loss_fn=masked_lm"]
+    assert load(*words).dataset.format is None
+
+
+@pytest.mark.parametrize(
+    ("path", "form"), [("alpaca.json", "alpaca"), ("chats.jsonl", "sharegpt"), ("messages.jsonl", "sharegpt")]
+)
+@pytest.mark.parametrize("key", ["train_path", "name"])
+def test_instructions_are_not_read_as_text(key: str, path: str, form: str):
     message = fails("model=gpt2", f"dataset.{key}={path}")
-    assert message.startswith(f"dataset.{key} (the command line): text is named in dataset.name; for instructions give")
-    assert "dataset.label_column" in message
+    assert message.startswith(
+        f"dataset.{key} (the command line): {path} holds instructions: set dataset.format to {form}"
+    )
+    assert load("model=gpt2", f"dataset.{key}={path}", f"dataset.format={form}").dataset.format == form
+    assert load("model=gpt2", f"dataset.{key}={path}", "dataset.text_column=output").dataset.format is None
 
 
 @pytest.mark.parametrize(
@@ -163,6 +178,7 @@ def test_classes_have_neither_masks_nor_a_generator(key: str):
     "words",
     [
         ["model=gpt2", "dataset=story.txt"],
+        ["model=gpt2", "dataset.train_path=story.txt", "dataset.eval_path=story.txt", "dataset.documents=article"],
         ["model=gpt2", "dataset=wikitext"],
         ["model=gpt2", "dataset=some/text", "dataset.config=en", "dataset.streaming=true"],
         ["model=BERT-tiny", "dataset=imdb"],
