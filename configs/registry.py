@@ -27,6 +27,7 @@ from .read import Lines, parse_yaml
 TaskWord = Annotated[Literal["classification", "language-modeling"], spelled(language_modeling="language-modeling")]
 PositiveByTask = Positive | dict[TaskWord, Positive]
 NumberByTask = PositiveNumber | dict[TaskWord, PositiveNumber]
+FlagByTask = Flag | dict[TaskWord, Flag]
 Architecture = Annotated[
     Literal["encoder-only", "decoder-only"], spelled(encoder_only="encoder-only", decoder_only="decoder-only")
 ]
@@ -61,14 +62,14 @@ class RegistryEntry(Strict):
     memory_requirements: Memory | None = key(None, "estimated memory")
     type: Text | None = key(None, "`transformer`, or a baseline that is none")
     tokenizer_name: Text | None = key(None, "its tokenizer; default: the model's own")
-    num_labels: Positive | None = key(None, "classes of a classification head")
-    max_length: Positive | None = key(None, "longest sequence, in tokens")
+    num_labels: Positive | None = key(None, "classes of the data it is trained on; default: they are counted")
+    max_length: PositiveByTask | None = key(None, "longest sequence in tokens, or one for each task")
     batch_size: PositiveByTask | None = key(None, "batch size, or one for each task")
     learning_rate: NumberByTask | None = key(None, "learning rate, or one for each task")
-    num_epochs: PositiveNumber | None = key(None, "passes over the training data")
-    gradient_accumulation_steps: Positive | None = key(None, "forward passes in one optimizer step")
-    gradient_checkpointing: Flag | None = key(None, "compute activations again instead of keeping them")
-    use_cache: Flag | None = key(None, "keep keys and values; of no use in training")
+    num_epochs: NumberByTask | None = key(None, "passes over the training data, or a number for each task")
+    gradient_accumulation_steps: PositiveByTask | None = key(None, "forward passes in one optimizer step, likewise")
+    gradient_checkpointing: FlagByTask | None = key(None, "compute activations again instead of keeping them, likewise")
+    use_cache: Flag | None = key(None, "keep keys and values: false, training has no use for them")
 
     @model_validator(mode="before")
     @classmethod

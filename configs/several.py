@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from .fields import TASKS, fold, is_mapping
-from .layers import Layer, layer_of
+from ..errors import UserError, notice
+from .defaults import task_of
+from .entries import BASE, MEMORY, MODELS, recommended_by, settings_of
+from .fields import fold, is_mapping
+from .layers import Layer, layer_of, merge
 from .read import read_yaml
 from .registry import ModelsSection, RegistryEntry
 
 SETS = Path(__file__).with_name("model_sets.yaml")
-_MODELS, _MEMORY = ("models",), "memory_optimization"
-_BASE, _NAME = ("model", "base_model"), ("output", "run_name")
+_OF_EACH = (("output", "run_name"), ("output", "hub_model_id"))  # a name for all of them: each adds its own
 
 
 @dataclass(frozen=True)
@@ -95,68 +98,83 @@ def _once(chosen: Iterable[Chosen]) -> list[Chosen]:
 
 
 def narrow(layers: Sequence[Layer], chosen: Chosen) -> tuple[Layer, Layer]:
-    """Make the layers of a configuration those of one of its models.
+    """Make the layers of a configuration, of which the command line is the last, those of one of its models.
 
-    `models` goes from them, and so does the name of the run, which becomes part of each model's own.
+    `models` goes from them, and so do the name of the run and of its repository, which become part of each model's own.
 
     Returns:
         What is recommended for the model, below everything that is written; and its own settings, which beat the file
         and not the command line.
 
     Raises:
-        UserError: `model.base_model` is given beside `models`.
+        UserError: `model.base_model` is given beside `models`, unless a file gives it and the command line gives those.
     """
-    given: str | None = None
+    names: dict[tuple[str, ...], Any] = {}
+    _one_of_both(layers)
     for layer in layers:
-        if layer.gives(_BASE):
-            raise UserError(f"{layer.where(_BASE)} names one model and models several: leave one of them out.")
-        named = layer.values.get(_MODELS)
-        if is_mapping(named) and named.get(_MEMORY):  # goes by family, whichever of them it is
-            layer.values[_MODELS] = {_MEMORY: named[_MEMORY]}
+        named = layer.values.get(MODELS)
+        if is_mapping(named) and named.get(MEMORY):  # goes by family, whichever of them it is
+            layer.values[MODELS] = {MEMORY: named[MEMORY]}
         else:
-            layer.remove(_MODELS)
-        given = layer.values.get(_NAME) or given
-        layer.remove(_NAME)
-    name = chosen.name if not given else f"{given}-{chosen.name}"
+            layer.remove(MODELS)
+        for path in _OF_EACH:
+            names[path] = layer.values.get(path) or names.get(path)
+            layer.remove(path)
+    run_name, repository = (f"{names[path]}-{chosen.name}" if names[path] else None for path in _OF_EACH)
+    own: dict[str, Any] = {"model.base_model": chosen.source, "output.run_name": run_name or chosen.name}
+    if repository:
+        own["output.hub_model_id"] = repository
     place = f"models, {chosen.name}"
-    own = {"model.base_model": chosen.source, "output.run_name": name, **_settings(chosen.entry)}
-    return layer_of(_recommended(chosen.entry, layers), place), layer_of(own, place)
+    if chosen.entry is None:
+        return Layer(), layer_of(own, place)
+    own |= settings_of(chosen.entry, task_of(merge(*layers, layer_of(own, place))))
+    return layer_of(recommended_by(chosen.entry, layers), place), layer_of(own, place)
 
 
-def _settings(entry: RegistryEntry | None) -> dict[str, Any]:
-    """What an entry says of its run, by key of a configuration."""
-    if entry is None:
-        return {}
-    found: dict[str, Any] = {
-        "trainer.max_seq_length": entry.max_length,
-        "trainer.epochs": entry.num_epochs,
-        "trainer.gradient_accumulation_steps": entry.gradient_accumulation_steps,
-        "trainer.gradient_checkpointing": entry.gradient_checkpointing,
-    }
-    if entry.tokenizer_name not in (None, entry.name):
-        found["model.tokenizer"] = entry.tokenizer_name
-    for key, value in (("trainer.batch_size", entry.batch_size), ("trainer.optimizer.lr", entry.learning_rate)):
-        if isinstance(value, dict):
-            found |= {f"{key}.{task}": value[task] for task in TASKS if task in value}
-        else:
-            found[key] = value
-    return {key: value for key, value in found.items() if value is not None}
+def _one_of_both(layers: Sequence[Layer]) -> None:
+    """Several models or one: the command line beats what a file says."""
+    command_line = layers[-1]
+    for layer in layers:
+        if not layer.gives(BASE):
+            continue
+        if layer is command_line or not command_line.gives(MODELS):
+            raise UserError(f"{layer.where(BASE)} names one model and models several: leave one of them out.")
+        _say(f"{command_line.where(MODELS)} is used and {layer.where(BASE)} is not")
+        layer.remove(BASE)
 
 
-def _recommended(entry: RegistryEntry | None, layers: Sequence[Layer]) -> dict[str, Any]:
-    if entry is None:
-        return {}
-    found: dict[str, Any] = {}
-    for device, size in (entry.recommended_batch_size or {}).items():
-        found[f"trainer.batch_size.{device}"] = size
-    methods = [layer.values.get(("fine_tuning", "method")) for layer in layers]
-    if entry.lora is not None and any(fold(str(method)) in ("lora", "qlora") for method in methods):
-        lora = entry.lora
-        found |= {"fine_tuning.lora.r": lora.rank, "fine_tuning.lora.alpha": lora.alpha}
-        found["fine_tuning.lora.dropout"] = lora.dropout
-        if lora.target_modules:
-            found["fine_tuning.lora.target_modules"] = lora.target_modules
-    return found
+@cache
+def _say(text: str) -> None:
+    """A notice that holds for each of several models, with the first of them only."""
+    notice(text)
+
+
+def again(config: str | None, overrides: Sequence[str], chosen: Sequence[Chosen], test_mode: bool = False) -> str:
+    """The command that trains these models with the settings of another command for several, quoted for a shell."""
+    names: list[Any] = [one.place or one.name for one in chosen]
+    if any(one.entry for one in chosen):  # described in a file, which `--models NAME` would not look into
+        names = [
+            one.entry.model_dump(mode="json", exclude_unset=True) if one.entry else name
+            for one, name in zip(chosen, names, strict=True)
+        ]
+        names = [json.dumps(names)]
+    words = ["--config", config] if config else []
+    words += ["--models", *names, *_without_models(overrides), *(["--test-mode"] if test_mode else [])]
+    return shlex.join(["python", "train.py", *words])
+
+
+def _without_models(overrides: Sequence[str]) -> list[str]:
+    """The words of a command line but for `models` and its values."""
+    kept: list[str] = []
+    is_theirs = False
+    for word in overrides:
+        name, equals, _ = word.removeprefix("--").partition("=")
+        if word.startswith("--") or equals:
+            is_theirs = name == "models"
+        if not is_theirs:
+            kept.append(word)
+        is_theirs &= not equals
+    return kept
 
 
 def _last_part(name: str) -> str:
