@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ..errors import UserError
 from ..models.start import Start
 from .devices import device_type
 from .fields import shown
@@ -63,8 +62,6 @@ def lora_settings(run: RunConfig) -> dict[str, Any] | None:
     if not has_adapters(run):
         return None
     lora = cast(FineTuning, run.fine_tuning).lora
-    if lora.use_dora and lora.use_rslora:
-        raise UserError("fine_tuning.lora: use_dora and use_rslora are variants of the adapters: choose one")
     targets = lora.target_modules
     if isinstance(targets, str) and re.fullmatch(r"[\w.]+", targets) and targets != ALL_LINEAR:
         targets = [targets]  # one name, and no pattern of whole paths
@@ -129,6 +126,9 @@ def check(run: RunConfig, start: Start, layer: Layer, refuse: Refuse) -> None:
         return
     if method in _ADAPTERS:
         _check_task(run, start, refuse)
+        _check_adapters(run, start, refuse)
+    if method == "spectrum":
+        _check_layers(run, start, refuse)
     float16 = run.fine_tuning.quantization.bnb_4bit_compute_dtype == "float16"
     if float16 and kind_of_weights(run) and device_type(run.general.device) == "cpu":
         refuse(
@@ -181,3 +181,23 @@ def _check_task(run: RunConfig, start: Start, refuse: Refuse) -> None:
         what = "classification" if is_class else "language modelling"
         of = "a decoder" if start.config.causal else "an encoder"
         refuse("fine_tuning.lora.task_type", f"{said} does not fit {what} with {of}: leave it out")
+
+
+def _check_adapters(run: RunConfig, start: Start, refuse: Refuse) -> None:
+    """What no matrix could take. Whether the targets are there, and the rank fits each, the model on paper says."""
+    lora, width = cast(FineTuning, run.fine_tuning).lora, start.config.d_model
+    if lora.use_dora and lora.use_rslora:
+        refuse("fine_tuning.lora.use_dora", "it and use_rslora are variants of the adapters: choose one")
+    if lora.r > width:
+        refuse("fine_tuning.lora.r", f"{lora.r:,}, and no matrix of {start.name} has a rank above {width:,}: no more")
+
+
+def _check_layers(run: RunConfig, start: Start, refuse: Refuse) -> None:
+    layers, key = (
+        cast(FineTuning, run.fine_tuning).spectrum.layers_to_finetune,
+        "fine_tuning.spectrum.layers_to_finetune",
+    )
+    if not layers:
+        refuse(key, "the list is empty, so nothing would train: name layers, or use `auto`")
+    elif layers != "auto" and (most := max(layers)) >= start.config.n_layers:
+        refuse(key, f"there is no layer {most}: {start.name} has 0 to {start.config.n_layers - 1}")
