@@ -14,7 +14,7 @@ from ..configs.read import text_of
 from ..configs.registry import RegistryEntry, parse_registry
 from ..errors import UserError
 from .flops import count_parameters
-from .start import objective
+from .start import BAG_OF_WORDS, objective
 
 REGISTRY = Path(str(configs.__file__)).with_name("models.yaml")
 OWN = "GROUNDUP_MODELS"
@@ -71,9 +71,15 @@ def lookup(name: str) -> RegistryEntry | None:
 
 def not_found(name: str) -> str:
     """The sentence for a name that no entry has."""
+    from ..configs.several import model_sets
+
+    sets = {one.casefold(): one for one in model_sets()}
+    if name.casefold() in sets:
+        return f"'{name}' is a set of models: name it in --models, which trains each of them"
     known = entries()
-    aliases = [entry.alias or entry.name for entry in known]
+    aliases = [*(entry.alias or entry.name for entry in known), BAG_OF_WORDS]
     spoken = {spelling(entry): (entry.alias or entry.name) for entry in known for spelling in (_alias, _id, _last_part)}
+    spoken |= {BAG_OF_WORDS: BAG_OF_WORDS, **sets}
     close = difflib.get_close_matches(name.casefold(), [word for word in spoken if word], n=1, cutoff=0.6)
     hint = f" Did you mean '{spoken[close[0]]}'?" if close else ""
     return f"Model '{name}' not found. Available models: {aliases}.{hint}"

@@ -15,7 +15,7 @@ from groundup.models import registry
 from groundup.models.hf.families import family_of, model_config
 from groundup.models.hf.shapes import shape_of
 from groundup.models.model import Model
-from groundup.models.registry import entries, find, list_models, lookup, table
+from groundup.models.registry import entries, find, list_models, lookup, not_found, table
 from groundup.models.start import objective
 
 # The model guide's three tables, in their order, and the sizes they give.
@@ -205,6 +205,9 @@ def test_anothers_model_of_the_same_name_is_not_ours():
         ("gtp2", "GPT2-small"),
         ("microsoft/deberta-v3-smal", "DeBERTa-v3-small"),
         ("zzz", None),
+        ("bag-of-words", "bag-of-words-tfidf"),
+        ("ultra-fst", "ultra-fast"),
+        ("Decoder-Comparision", "decoder-comparison"),
     ],
 )
 def test_the_documented_error(name: str, near: str | None):
@@ -217,6 +220,10 @@ def test_the_documented_error(name: str, near: str | None):
 
 
 # --- one's own
+def test_a_set_is_no_model():
+    assert not_found("Ultra-fast") == "'Ultra-fast' is a set of models: name it in --models, which trains each of them"
+
+
 
 
 def test_ones_own_entries_join_and_replace(own):
@@ -264,6 +271,9 @@ def test_the_table_is_readable_and_costs_no_torch(root: Path):
     *lines, loaded = done.stdout.splitlines()
     assert loaded == "False"
     assert len(lines) == 1 + len(entries()) + 3  # a line of names above, three that explain below
+    lines, sets = lines[: -len(model_sets()) - 3], lines[-len(model_sets()) - 2 :]
+    assert "the times are the model guide's, an epoch of its Amazon data on Apple silicon" in sets[0]
+    assert [line.split()[0] for line in sets[1:]] == [*model_sets(), "bag-of-words-tfidf"]
     assert max(map(len, lines)) <= 120
     (row,) = [line for line in lines if line.startswith("GPT2-small ")]
     assert row.split() == [
