@@ -50,9 +50,9 @@ def shrunk(written: Layer) -> dict[str, Any]:
 
 def kept_apart(run: RunConfig) -> RunConfig:
     """The run, written where no other run is."""
-    paths = run.general.paths
-    if paths.checkpoint_dir is not None:
-        paths = paths.model_copy(update={"checkpoint_dir": _below(paths.checkpoint_dir)})
+    elsewhere = {"checkpoint_dir": run.general.paths.checkpoint_dir, "eval_dir": run.general.paths.eval_dir}
+    changes = {name: _below(folder) for name, folder in elsewhere.items() if folder is not None}
+    paths = run.general.paths.model_copy(update=changes)
     return run.model_copy(
         update={
             "output": run.output.model_copy(update={"output_dir": _below(run.output.output_dir)}),

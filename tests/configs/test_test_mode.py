@@ -60,9 +60,10 @@ def test_it_is_announced_in_one_line(load: Load, capsys: pytest.CaptureFixture[s
 
 
 def test_it_writes_where_no_other_run_is(load: Load, tmp_path: Path):
-    run = load({"general.paths.checkpoint_dir": "/elsewhere"}, test_mode=True)
+    run = load({"general.paths.checkpoint_dir": "/elsewhere", "general.paths.eval_dir": "there"}, test_mode=True)
     assert run.output.output_dir == "results/test-mode"
     assert run.general.paths.checkpoint_dir == "/elsewhere/test-mode"
+    assert run.general.paths.eval_dir == "there/test-mode"
     path = tmp_path / "config.yaml"
     path.write_text(run.to_yaml())
     assert load_config(path) == run
