@@ -66,7 +66,8 @@ class Dataset(Section):
     val_fraction: Share = key(
         0.05,
         "share of the documents held out for evaluation, where neither eval_path is given nor the data has a split of "
-        "its own for it; 0: no text is held out",
+        "its own for it; 0: no text is held out. Beside labelled texts with a test split and no validation split, "
+        "another value than 0.05 is held out of training, which leaves the test rows for the end",
     )
     stride: Positive | None = key(
         None,
@@ -104,11 +105,14 @@ class Dataset(Section):
     )
     template: Template | None = key(None, "how a row of the format `custom` is read")
     lang: Text | None = key(None, "the language of the trees to take of an oasst data set; default: all")
-    on_overflow: Annotated[Literal["error", "truncate", "drop"], WORD] = key(
-        "error", "what becomes of an instruction longer than trainer.max_seq_length"
+    on_overflow: Annotated[Literal["error", "truncate", "drop"], WORD] | None = key(
+        None,
+        "what becomes of an instruction or a labelled text longer than trainer.max_seq_length; default: `error` for "
+        "instructions, `truncate` for labelled texts",
     )
-    on_bad_row: Annotated[Literal["error", "drop"], WORD] = key(
-        "error",
-        "what becomes of an instruction that cannot be used: empty texts, roles out of order, nothing to train on",
+    on_bad_row: Annotated[Literal["error", "drop"], WORD] | None = key(
+        None,
+        "what becomes of an instruction or a labelled text that cannot be used: empty texts, roles out of order, no "
+        "label, nothing to train on; default: `error`, for labelled texts of the hub `drop`",
     )
     preprocessing: Preprocessing | None = key(None, "how instructions become tokens")
