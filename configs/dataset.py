@@ -32,9 +32,10 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "dataset.template": (INSTRUCTIONS,),
     "dataset.lang": (INSTRUCTIONS,),
     "dataset.preprocessing": (INSTRUCTIONS,),
-    "dataset.on_overflow": (INSTRUCTIONS,),
-    "dataset.on_bad_row": (INSTRUCTIONS,),
+    "dataset.on_overflow": (LABELLED, INSTRUCTIONS),
+    "dataset.on_bad_row": (LABELLED, INSTRUCTIONS),
 }
+_NOTHING = {"dataset.on_overflow": "error", "dataset.on_bad_row": "error"}  # the default once, and saved so
 _OF_THE_HUB = ("config", "split", "streaming", "num_proc")
 _COLUMNS = ("text_column", "label_column", "text_pair_column")
 
@@ -139,7 +140,7 @@ def _check_readers(run: RunConfig, kind: str, refuse: Refuse) -> None:
 
 
 def _is_given(run: RunConfig, path: str) -> bool:
-    return value_at(run, path) != _default_of(path)
+    return value_at(run, path) not in (_default_of(path), _NOTHING.get(path))
 
 
 def _default_of(path: str) -> object:
@@ -151,8 +152,8 @@ def _instead(path: str, kind: str, kinds: tuple[str, ...]) -> str:
     """What to do about a key that this kind of data does not read."""
     known = f"this is for {' and '.join(kinds)}"
     if kind == TEXT:
-        format_of = {LABELLED: "set dataset.format to classification", INSTRUCTIONS: "give dataset.format"}
-        return f"{known}: {format_of[kinds[0]]}, or leave it out"
+        remedy = "set dataset.format to classification" if kinds == (LABELLED,) else "give dataset.format"
+        return f"{known}: {remedy}, or leave it out"
     return f"{known}, and the data are {kind}: leave it out, or {shown(_default_of(path))}"
 
 

@@ -19,6 +19,7 @@ from .dataset import check_dataset
 from .defaults import defaults_for, kind_of, task_of
 from .devices import best_device, check_name, device_type
 from .distillation import taught
+from .entries import known_settings
 from .fields import DEVICES, TASKS, is_mapping, shown
 from .layers import Layer, layer_of, merge
 from .not_yet import refusals
@@ -208,7 +209,7 @@ def _parse_for(sources: Sources, device: str) -> tuple[RunConfig, Layer]:
     kind = kind_of(written)
     settings = {"output.run_name": sources.name, **defaults_for(kind, task, written)}
     defaults = layer_of(settings, f"default of a {kind} run")
-    several = merge(defaults, sources.recommended)
+    several = merge(defaults, known_settings(written), sources.recommended)
     shrinking = layer_of(shrunk(written) if sources.test_mode else {}, "test mode")
     layer = merge(several, made, sources.file, profile, sources.chosen, shrinking, sources.overrides)
     run = parse_layer(merge(layer, layer_of({"general.device": device}, "general.device")), device_type(device), task)

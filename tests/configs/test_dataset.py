@@ -132,18 +132,12 @@ def test_instructions_are_not_read_as_text(key: str, path: str, form: str):
 @pytest.mark.parametrize(
     ("words", "setting", "said"),
     [
-        (
-            CLASSES,
-            "on_overflow=drop",
-            "this is for instructions, and the data are labelled texts: leave it out, or 'err",
-        ),
-        (CLASSES, "on_bad_row=drop", "this is for instructions"),
-        (CLASSES, "documents=line", "this is for text, and the data are labelled texts"),
+        (CLASSES, "documents=line", "this is for text, and the data are labelled texts: leave it out, or 'auto'."),
         (CLASSES, "stride=9", "this is for text, and the data are labelled texts"),
         (CLASSES, "streaming=true", "this is for text and instructions"),
         (CLASSES, "lang=en", "this is for instructions"),
-        (["model=gpt2", "dataset=story.txt"], "on_overflow=drop", "this is for instructions: give dataset.format"),
-        (["model=gpt2", "dataset=story.txt"], "on_bad_row=drop", "this is for instructions: give dataset.format"),
+        (["model=gpt2", "dataset=story.txt"], "on_overflow=drop", "this is for labelled texts and instructions: give"),
+        (["model=gpt2", "dataset=story.txt"], "on_bad_row=drop", "this is for labelled texts and instructions: give"),
         (["model=gpt2"], "preprocessing.add_eos_token=true", "this is for instructions: give dataset.format"),
         (["model=gpt2"], "test_path=x", "this is for labelled texts: set dataset.format to classification"),
         (["model=gpt2"], "num_proc=2", "this is for datasets of the hub, and stdlib lies on this machine"),
@@ -161,6 +155,12 @@ def test_a_key_that_the_data_does_not_read(words: list[str], setting: str, said:
     assert message.startswith(f"dataset.{setting.partition('=')[0].partition('.')[0]}")
     assert said in message
     assert "\n" not in message
+
+
+def test_labelled_texts_may_be_too_long_or_bad():
+    dataset = load(*CLASSES, "dataset.on_overflow=drop", "dataset.on_bad_row=drop").dataset
+    assert (dataset.on_overflow, dataset.on_bad_row) == ("drop", "drop")
+    load("model=gpt2", "dataset.on_overflow=error", "dataset.on_bad_row=error")  # as text was saved once
 
 
 def test_what_the_hub_reads():
@@ -198,7 +198,7 @@ def test_a_saved_configuration_says_every_key_and_is_valid(tmp_path: Path, words
 
 def test_the_bag_of_words_has_data_of_its_kind():
     words = ["model=bag-of-words-tfidf", "dataset=imdb"]
-    assert "this is for instructions" in fails(*words, "dataset.on_bad_row=drop")
+    assert "this is for instructions" in fails(*words, "dataset.lang=en")
     assert "'imdb' is one data set" in fails(*words, "dataset.train_path=reviews.csv")
 
 

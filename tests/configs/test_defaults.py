@@ -37,6 +37,25 @@ def test_classes_are_smoothed_whatever_the_method(words: list[str]):
     assert load("model=BERT-tiny", "dataset=imdb", "trainer.label_smoothing=0.3", *words).trainer.label_smoothing == 0.3
 
 
+# --- the registry's own
+
+LLAMA = ["model=meta-llama/Llama-2-7b-hf", "model.init=pretrained"]
+
+
+def recipe(run: RunConfig) -> tuple[float, int, int, float | None, int | None]:
+    trainer = run.trainer
+    sizes = (trainer.batch_size, trainer.gradient_accumulation_steps)
+    return trainer.optimizer.lr, *sizes, trainer.epochs, trainer.max_seq_length
+
+
+def test_what_the_registry_says_of_a_model_s_training():
+    assert recipe(load(*LLAMA, "dataset=imdb")) == (1e-4, 2, 8, 1, 512)
+    assert load(*LLAMA, "dataset=imdb").trainer.gradient_checkpointing is True
+    assert recipe(load(*LLAMA)) == (5e-5, 1, 16, 3, 1024)
+    said = ["trainer.optimizer.lr=3e-5", "trainer.batch_size=4", "trainer.max_iters=9", "trainer.max_seq_length=128"]
+    assert recipe(load(*LLAMA, "dataset=imdb", *said)) == (3e-5, 4, 8, None, 128)
+
+
 # --- values by device and by task decide it too
 
 BY_DEVICE = """
