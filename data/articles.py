@@ -18,8 +18,8 @@ _PIECE_CHARS = 1 << 16  # joined lines are handed on in pieces of this size: eac
 def joined(lines: Iterable[str]) -> Iterator[Piece]:
     """All lines as one document."""
     held, parts, size = "", list[str](), 0
-    for line in lines:
-        parts.append(as_line(line))
+    for line in map(as_line, lines):
+        parts.append(line)
         size += len(line)
         if size >= _PIECE_CHARS:
             if held:

@@ -72,8 +72,8 @@ class HubDataset(Corpus):
         self.name = name
         self.config, self.split, self.text_column = config, split, text_column
         self.streaming, self.num_proc = streaming, num_proc
-        is_wikitext = fold(name.rpartition("/")[2]) == "wikitext"
-        self.documents_are = documents if documents != "auto" else "article" if is_wikitext else "row"
+        is_wikitext = fold(name.rpartition("/")[2]) == "wikitext"  # whose rows are looked at
+        self.documents_are = documents if documents != "auto" or is_wikitext else "row"
 
     @cached_property
     def _dataset(self) -> Any:

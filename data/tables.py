@@ -24,6 +24,7 @@ TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 USUAL_COLUMNS = ("text", "content", "document", "body", "article", "story", "passage", "sentence")
 Row = tuple[str, dict[str, Any]]
 """Where a row stands (`file:line`) and its cells."""
+_LOOKED_AT = 3  # rows that show WikiText's lines: nothing, a title, nothing
 _FIRST_ROWS = 100  # in which each column should hold something
 _QUOTED = re.compile(r'"([^"]|"")*"')
 _LONGEST_CELL = 1 << 30  # a document is longer than the 128 KiB that the csv module expects
@@ -70,16 +71,24 @@ class TableColumn(Corpus):
     def _how(self) -> str:
         if self.documents_are != "auto":
             return self.documents_are
-        first = list(islice(self._rows(), 3))
-        column = find_column(_filled(first), self.text_column, self.name) if first else ""
-        return "article" if are_lines([str(row.get(column) or "") for _, row in first]) else "row"
+        return "article" if _are_lines(list(islice(self._rows(), _LOOKED_AT)), self.text_column) else "row"
+
+
+def _are_lines(first: list[Row], text_column: str | None) -> bool:
+    """Whether rows that begin so, in the column named or in any, are the lines of WikiText."""
+    columns = [text_column] if text_column else [name for _, row in first[:1] for name in row]
+    return any(are_lines([str(row.get(column) or "") for _, row in first]) for column in columns)
 
 
 def text_pieces(rows: Iterable[Row], text_column: str | None, source: str, documents: str = "row") -> Iterator[Piece]:
     """The text of each row, in the column of that name or the one the first rows suggest.
 
-    documents: what a row is: a document (`row`), or a line of text that is `joined` or of an `article`.
+    documents: what a row is: a document (`row`), or a line of text that is `joined` or of an `article`; `auto` looks.
     """
+    if documents == "auto":
+        rows = iter(rows)
+        first = list(islice(rows, _LOOKED_AT))
+        rows, documents = chain(first, rows), "article" if _are_lines(first, text_column) else "row"
     texts = _texts(rows, text_column, source, keeps_empty=documents != "row")
     if documents == "joined":
         return joined(texts)
@@ -180,7 +189,7 @@ def _open(path: Path) -> BinaryIO:
 def _is_list(path: Path) -> bool:
     """Whether a file of records is one JSON list of them, whatever its name says."""
     with _open(path) as file:
-        return next((line for line in file if line.strip()), b"").removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
+        return file.read(1 << 16).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"["
 
 
 def _jsonl(path: Path) -> Iterator[Row]:

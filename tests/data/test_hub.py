@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -12,7 +13,9 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 from groundup.data.corpus import open_corpus
 from groundup.data.hub import HubDataset, full_name
+from groundup.data.text import load_text_data
 from groundup.errors import UserError
+from groundup.tokenizers.byte import ByteTokenizer
 
 ROWS = [{"id": i, "text": f"document {i}"} for i in range(20)]
 
@@ -75,6 +78,56 @@ def test_the_fingerprint_is_of_the_data_and_the_settings(asked: list[Any], monke
     before = fingerprint()
     monkeypatch.setitem(ROWS[0], "text", "another text")
     assert fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["wikitext", "Salesforce/wikitext", "some/dataset"])
+def test_wikitext_s_lines_are_articles(asked: list[Any], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(
+        sys.modules[__name__],
+        "ROWS",
+        [{"text": text} for text in ["", " = One = \n", "", " a \n", "", " = Two = \n", "", " b \n"]],
+    )
+    one, two = " = One = \n\n a \n\n", " = Two = \n\n b \n"
+    rows = [row["text"] for row in ROWS if row["text"]]
+    assert list(open_corpus(name).documents()) == (rows if name == "some/dataset" else [one, two])
+    assert list(open_corpus(name, documents="article").documents()) == [one, two]
+    assert list(open_corpus(name, documents="joined", streaming=True).documents()) == ["\n" + one + two]
+    assert len({open_corpus(name, documents=how).fingerprint for how in (None, "article", "joined")}) == 3
+    with pytest.raises(UserError, match="each row is a document"):
+        open_corpus(name, documents="line")
+
+
+def test_the_validation_split_is_held_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+    asked: list[str] = []
+
+    def load_dataset(*args: Any, split: str, streaming: bool, **settings: Any) -> Any:
+        asked.append(split)
+        whole = datasets.Dataset.from_list([{"text": f"{split} {i}"} for i in range(4)])
+        if "/validated" in args[0]:
+            whole.info.splits = {"train": None, "validation": None}
+        return whole.to_iterable_dataset() if streaming else whole
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+
+    def held_out(name: str, **settings: Any) -> str | None:
+        dataset = SimpleNamespace(**{"name": name, "split": "train", "val_fraction": 0.5} | settings)
+        paths = SimpleNamespace(data_dir=str(tmp_path))
+        run = SimpleNamespace(dataset=dataset, general=SimpleNamespace(paths=paths))
+        val = load_text_data(run, ByteTokenizer(), progress=False).val
+        return None if val is None else ByteTokenizer().decode(val.read(0, val.n_tokens).tolist())
+
+    assert held_out("some/validated") == "validation 0validation 1validation 2validation 3"
+    assert "note: held out: the validation split of some/validated" in capsys.readouterr().err
+    assert held_out("some/validated", max_documents=2) == "validation 0validation 1"
+    assert held_out("some/validated", val_fraction=0) is None
+    for name, settings in {"some/validated": {"streaming": True}, "some/other": {}}.items():
+        held = held_out(name, **settings)
+        assert held is not None
+        assert held.startswith("train")
+    assert (held_out("some/validated", split="validation") or "").startswith("validation")
+    (tmp_path / "own.txt").write_text("my own")
+    assert held_out("some/validated", eval_path=str(tmp_path / "own.txt")) == "my own"
+    assert "held out" not in capsys.readouterr().err.rpartition("validated\n")[2]
 
 
 def test_streaming_reads_no_more_than_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

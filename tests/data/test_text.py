@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from groundup.data.corpus import Corpus, open_corpus
-from groundup.data.text import load_text, load_text_data, single_document_length
+from groundup.data.text import load_text, load_text_data, look_at, single_document_length
 from groundup.errors import UserError
 from groundup.tokenizers.byte import ByteTokenizer
 from groundup.tokenizers.char import build_char_tokenizer
@@ -75,6 +75,63 @@ def test_a_run_s_settings_arrive(tmp_path: Path) -> None:
     data = load_text_data(run, ByteTokenizer())
     assert ByteTokenizer().decode(data.train.read(0, data.train.n_tokens).tolist()) == "row 0row 1row 2row 3"
     assert (tmp_path / "cache/tokens").is_dir()
+
+
+def texts(stream: Any) -> str:
+    return ByteTokenizer().decode(stream.read(0, stream.n_tokens).tolist())
+
+
+def test_a_path_to_train_on_and_one_to_evaluate_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("to train on")
+    (tmp_path / "b.jsonl").write_text('{"text": "to evaluate on"}\n{"text": "and more"}')
+    run = run_of(tmp_path, name="stdlib", train_path=str(tmp_path / "a.txt"), eval_path=str(tmp_path / "b.jsonl"))
+    look_at(run)
+    data = load_text_data(run, ByteTokenizer())
+    assert data.val is not None
+    assert (texts(data.train), texts(data.val)) == ("to train on", "to evaluate onand more")
+    assert data.val.name == "held-out text"
+    run.dataset.max_documents, run.dataset.val_fraction = 1, 0
+    few = load_text_data(run, ByteTokenizer())
+    assert few.val is not None
+    assert texts(few.val) == "to evaluate on"
+    for key in ("train_path", "eval_path"):
+        run = run_of(tmp_path, name=str(tmp_path / "a.txt"), **{key: "b/c"})  # no id of a hub's data set
+        for use in (look_at, lambda run: load_text_data(run, ByteTokenizer())):
+            with pytest.raises(UserError, match=rf"dataset\.{key} is 'b/c', and there is no such file or folder"):
+                use(run)
+
+
+def test_a_folder_s_splits_are_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "wiki"
+    folder.mkdir()
+    for name in ("train", "valid", "test"):
+        (folder / f"wiki.{name}.raw").write_text(name)
+    run = run_of(tmp_path, name=str(folder), val_fraction=0.5)
+    look_at(run)
+    data = load_text_data(run, ByteTokenizer())
+    assert data.val is not None
+    assert (texts(data.train), texts(data.val)) == ("train", "valid")
+    assert "trained on: wiki.train.raw; held out: wiki.valid.raw; not read: wiki.test.raw" in capsys.readouterr().err
+    run.dataset.eval_path = str(folder / "wiki.test.raw")
+    data = load_text_data(run, ByteTokenizer())
+    assert data.val is not None
+    assert (texts(data.train), texts(data.val)) == ("train", "test")
+    assert load_text_data(run_of(tmp_path, name=str(folder), val_fraction=0), ByteTokenizer()).val is None
+
+
+def test_documents_shorter_than_the_stride_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(f'{{"text": "line {i}"}}' for i in range(9)))
+
+    def said(**settings: Any) -> str:
+        run = run_of(tmp_path, name=str(tmp_path / "a.jsonl"), val_fraction=0, **settings)
+        load_text_data(run, ByteTokenizer(), progress=False)
+        return capsys.readouterr().err
+
+    assert "dataset.stride is 8, and half the documents of " in said(stride=8)
+    assert "have 7 tokens or less: a token sees nothing before its own document" in said(stride=8)
+    assert not said(stride=7)
+    assert not said(stride=8, documents="joined")
+    assert not said()
 
 
 def test_how_long_a_single_document_is(made: Callable[..., Corpus], tmp_path: Path) -> None:

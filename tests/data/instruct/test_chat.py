@@ -274,6 +274,8 @@ def test_a_conversation_that_the_template_refuses(
         load(rows[::-1], tokenizer)
     assert len(load(rows, tokenizer, on_bad_row="drop").train) == 1
     assert "note: 1 of 2 rows of the training rows were left out; the first: " in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"No system role; 2 of 3 rows cannot be used: .* set dataset.on_bad_row to dr"):
+        load([*rows, rows[0]], tokenizer)
     tools = [{"conversations": TURNS, "tools": [{"name": "f"}]}]
     with pytest.raises(UserError, match=r"record 1 has tools, and the chat template of .* knows of none"):
         load(tools, tokenizer)

@@ -40,6 +40,41 @@ def test_roles_are_spelt_in_many_ways(user: str, assistant: str) -> None:
     assert [m["content"] for m in sharegpt("f", spelt).messages] == ["s", "a", "b"]
 
 
+def test_of_columns_that_were_merged_the_one_that_holds_something_is_read() -> None:
+    """Parquet files of several sources: each row has the columns of all."""
+    row = {
+        "conversations": None,
+        "messages": [
+            {"from": None, "value": None, "role": "user", "content": "a", "weight": None, "tool_calls": None},
+            {"from": "gpt", "value": "b", "role": None, "content": None, "weight": None, "tool_calls": []},
+        ],
+        "system": None,
+        "tools": None,
+    }
+    assert sharegpt("f", row).messages == [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    with pytest.raises(UserError, match="f: 'conversations' is empty"):
+        sharegpt("f", {**row, "messages": None})
+
+
+def test_an_empty_system_message_is_none() -> None:
+    for empty in ("", " \n"):
+        turned = [{"from": "system", "value": empty}, *turns("human", "gpt")]
+        found = sharegpt("f", {"conversations": turned, "system": empty})
+        assert [(m["role"], m["content"]) for m in found.messages] == [("user", "1?"), ("assistant", "2?")]
+        assert found.trained == [1]
+        assert len(alpaca("f", {"instruction": "a", "output": "b", "system": empty}).messages) == 2
+
+
+def test_history_may_be_json_text_as_in_csv(tmp_path: Path) -> None:
+    history = '[["A", "B"], ["C", "D"]]'
+    found = alpaca("f", {"instruction": "a", "output": "b", "history": history})
+    assert [m["content"] for m in found.messages] == ["A", "B", "C", "D", "a", "b"]
+    assert len(alpaca("f", {"instruction": "a", "output": "b", "history": ""}).messages) == 2
+    for bad in ("[[1, 2]]", '"A"', "{}", "[[["):
+        with pytest.raises(UserError, match=r"f: 'history' (holds|is no JSON)"):
+            alpaca("f", {"instruction": "a", "output": "b", "history": bad})
+
+
 def test_answers_of_no_weight_are_no_targets_and_what_follows_the_last_one_goes() -> None:
     row = {"conversations": turns("user", "gpt", "user", "gpt", "user", "gpt", "user")}
     row["conversations"][1]["weight"] = 0
@@ -54,12 +89,12 @@ def test_answers_of_no_weight_are_no_targets_and_what_follows_the_last_one_goes(
 
 BAD = [
     ("alpaca", {"instruction": "a", "outptu": "b"}, "has no column 'output'. Did you mean 'outptu'?"),
-    ("alpaca", {"instruction": " ", "output": "b"}, "'instruction' is empty: mend or delete the row"),
-    ("alpaca", {"instruction": "a", "output": ""}, "'output' is empty: mend or delete the row"),
+    ("alpaca", {"instruction": " ", "output": "b"}, "'instruction' is empty"),
+    ("alpaca", {"instruction": "a", "output": ""}, "'output' is empty"),
     ("alpaca", {"instruction": "a", "output": 3}, "'output' holds 3, and text is wanted"),
     ("alpaca", {"instruction": "a", "output": "b", "history": [["c"]]}, "'history' holds ['c'], and pairs of"),
     ("sharegpt", {"converstions": []}, "has no column 'conversations'. Did you mean 'converstions'?"),
-    ("sharegpt", {"conversations": []}, "is a conversation without messages: delete the row"),
+    ("sharegpt", {"conversations": []}, "is a conversation without messages"),
     ("sharegpt", {"conversations": {}}, "'conversations' holds a dict, and a list of messages is wanted"),
     ("sharegpt", {"conversations": "[1,"}, "'conversations' is no JSON ("),
     ("sharegpt", {"conversations": ["hi"]}, ", message 1 is a str, and {from, value} or {role, content} is wanted"),
@@ -77,7 +112,7 @@ BAD = [
     (
         "sharegpt",
         {"conversations": turns("human", "human", "gpt")},
-        "the roles are out of order: message 2 is user after user, where assistant is due: mend or delete the row",
+        "the roles are out of order: message 2 is user after user, where assistant is due",
     ),
     (
         "sharegpt",
@@ -89,7 +124,7 @@ BAD = [
     (
         "sharegpt",
         {"conversations": [*turns("human"), {"from": "gpt", "value": " \n"}]},
-        "message 2 (assistant) has no text: mend or delete the row",
+        "message 2 (assistant) has no text",
     ),
 ]
 
@@ -102,8 +137,18 @@ def test_a_bad_row_is_named(form: str, row: dict[str, Any], message: str, load: 
     assert "rows.json, record 2" in str(error.value)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert str(error.value).endswith("2 of 3 rows cannot be used: mend them, or set dataset.on_bad_row to drop")
     assert len(load([good, row, row], format=form, on_bad_row="drop").train) == 1
     assert "note: 2 of 3 rows of " in capsys.readouterr().err
+
+
+def test_rows_of_which_none_can_be_used(load: Callable[..., Any]) -> None:
+    with pytest.raises(
+        UserError, match=r"Did you mean 'outptu'\? None of the 2 rows can be used: is it of another dat"
+    ):
+        load([{"instruction": "a", "outptu": "b"}] * 2, format="alpaca")
+    with pytest.raises(UserError, match=r"'output' is empty; it is the only row: mend it$"):
+        load([{"instruction": "a", "output": ""}], format="alpaca")
 
 
 def test_a_broken_line_is_named_whatever_is_dropped(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from groundup.configs.schema_data import Dataset
 from groundup.data.instruct.load import load_instructions
 from groundup.data.instruct.reply import reply
+from groundup.data.instruct.source import look_at
 from groundup.data.rows import RowSampler
 from groundup.data.sampling import IGNORE
 from groundup.errors import UserError
@@ -67,6 +70,7 @@ def test_what_is_cut_is_counted(load: Callable[..., Any]) -> None:
         "max_length": 60,
         "rows_cut": 2,
         "rows_dropped": 1,
+        "answers_with_stop": 2,
         "answers_without_stop": 1,  # of the last row the whole second answer is lost, with its question
         "target_tokens_lost": 6 + 28 + 6 + 33 - sum(kept),
         "target_share_lost": (6 + 28 + 6 + 33 - sum(kept)) / (6 + 28 + 6 + 33),
@@ -83,11 +87,23 @@ def test_what_is_cut_is_counted(load: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("length", [FRAME + 13 + 26, FRAME + 13 + 27, FRAME + 13 + 28])
 def test_an_answer_is_whole_while_its_stop_token_is_a_target(length: int, load: Callable[..., Any]) -> None:
     """The last target stands one place after the last input."""
-    data = load(ROWS[1:2], max_length=length, on_overflow="truncate")
+    data = load(ROWS[:2], max_length=length, on_overflow="truncate")
     lost = max(0, FRAME + 13 + 27 - length)
     assert data.table.train.unended == lost
+    assert data.table.train.ended == 2 - lost
     assert data.table.to_dict()["train"]["target_tokens_lost"] == lost
-    assert (256 in data.train[0].labels) == (not lost)
+    assert (256 in data.train[1].labels) == (not lost)
+    assert f"  {2 - lost} of 2 ({(2 - lost) / 2:.1%})" in str(data.table)
+
+
+def test_where_no_answer_keeps_its_stop_token_nothing_is_trained(load: Callable[..., Any]) -> None:
+    assert load(ROWS[:2], max_length=FRAME + 3 + 5, on_overflow="truncate", on_bad_row="drop").table.train.ended == 1
+    with pytest.raises(UserError) as error:
+        load(ROWS[:2], max_length=FRAME + 3 + 4, on_overflow="truncate", on_bad_row="drop")
+    assert str(error.value).endswith(
+        f"rows.json keeps its stop token once rows are cut to {FRAME + 7} tokens, so the model would never learn to "
+        "stop: raise trainer.max_seq_length, or set dataset.on_overflow to drop"
+    )
 
 
 def test_the_table_says_it_all(load: Callable[..., Any]) -> None:
@@ -141,6 +157,48 @@ def test_a_message_that_spells_a_special_token_is_noted(load: Callable[..., Any]
         said := capsys.readouterr().err
     )
     assert "record 2" in said
+
+
+def test_a_folder_of_splits(load: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, texts in {"train-00000-of-00002": "ab", "train-00001-of-00002": "c", "test": "defg"}.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(chat(text, text)) for text in texts))
+    (folder / "README.md").write_text("about it")
+    data = load(None, train_path=str(folder), val_fraction=0.5)
+    assert (len(data.train), len(data.heldout)) == (3, 4)
+    assert "trained on: train-00000-of-00002.jsonl, train-00001-of-00002.jsonl; held out: test.jsonl" in (
+        capsys.readouterr().err
+    )
+    (folder / "valid.jsonl").write_text(json.dumps(chat("h", "h")))
+    assert len(load(None, train_path=str(folder), val_fraction=0.5).heldout) == 1
+    assert len(load(None, train_path=str(folder)).heldout) == 0
+    named = load(None, train_path=str(folder), eval_path=str(folder / "test.jsonl"))
+    assert (len(named.train), len(named.heldout)) == (3, 4)
+    assert len(load(None, train_path=str(folder), eval_path=str(folder)).heldout) == 1
+
+
+def test_looking_at_data_reads_every_row_without_torch(tmp_path: Path) -> None:
+    def look(rows: list[Any], **settings: Any) -> None:
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        look_at(Dataset(**{"format": "sharegpt", "train_path": str(tmp_path / "rows.jsonl")} | settings))
+
+    good, bad = [chat(str(n), "a") for n in range(40)], {"conversations": [{"from": "human", "value": "q"}]}
+    look(good)
+    with pytest.raises(UserError, match=r"rows.jsonl:41 has no message of the assistant .*; 1 of 41 rows cannot be us"):
+        look([*good, bad])
+    look([*good, bad], on_bad_row="drop")
+    (tmp_path / "eval.jsonl").write_text(json.dumps(bad))
+    with pytest.raises(UserError, match=r"eval.jsonl:1 has no message of the assistant"):
+        look(good, eval_path=str(tmp_path / "eval.jsonl"))
+    with pytest.raises(UserError, match="too few to hold any out"):
+        look(good[:1])
+    with pytest.raises(UserError, match=r"dataset\.template says how a row is read"):
+        look(good, format="custom")
+    look([], train_path=None, name="some/dataset")  # a data set of the hub is not asked for
+    program = "import sys, groundup.data.instruct.source; print('torch' in sys.modules, 'datasets' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False False\n", done.stderr
 
 
 @pytest.mark.parametrize("mode", ["shuffled", "packed"])

@@ -57,7 +57,7 @@ def test_what_was_deleted_or_failed_review_is_left_out_with_what_follows() -> No
     root["replies"][0]["review_result"] = None
     assert threads(root) == [("aBcD", [1, 3])]
     for without in (message("a"), message("a", message("B"), deleted=True)):
-        with pytest.raises(UserError, match="f:1 is a tree without any answer of the assistant: delete the row"):
+        with pytest.raises(UserError, match="f:1 is a tree without any answer of the assistant"):
             oasst("f:1", without)
 
 
@@ -105,12 +105,65 @@ def test_flat_messages_are_put_together_in_any_order(shared: Path, tmp_path: Pat
     assert answers(trees_read) == Counter(text for tree in whole for text in best(tree["prompt"]))
 
 
-def test_messages_without_their_tree(shared: Path, load: Callable[..., Any], capsys) -> None:
-    only_questions = shared / "instruct/oasst_en_100_message.jsonl"
-    with pytest.raises(UserError, match=r"message.jsonl:1 is a tree without any answer of the assistant"):
-        load(None, format="oasst", train_path=str(only_questions))
+def test_messages_with_the_replies_to_them(shared: Path) -> None:
+    """The same trees in both forms of the files: each root a row of its own."""
+
+    def read(name: str) -> list[list[tuple[list[str], list[int]]]]:
+        dataset = Dataset(format="oasst", train_path=str(shared / "instruct" / name))
+        groups = read_groups(open_source(dataset, "train_path"), dataset)
+        return [[([m["content"] for m in one.messages], one.trained) for one in group] for group in groups]
+
+    assert read("oasst_en_100_message.jsonl") == read("oasst_en_100_tree.jsonl")
+
+
+def test_nested_and_flat_messages_side_by_side() -> None:
+    apart = [message("a"), message("B", parent_id="a"), message("c", message("D"), parent_id="B")]
+    assert [root["text"] for _, root in trees([("f:1", row) for row in apart])] == ["a"]
+    assert threads(next(trees([("f:1", row) for row in apart]))[1]) == [("aBcD", [1, 3])]
+    # Each with what is below it: a message that stands in its tree already is not read twice.
+    whole = message("a", message("B", message("c", message("D"))))
+    rows = [*flat(whole), whole]
+    rows = [row for row in rows if row["message_id"] != "a" or "replies" in row]
+    assert [threads(root) for _, root in trees([("f:1", row) for row in rows])] == [[("aBcD", [1, 3])]]
+    # A tree whose first message answers one of another file is a tree all the same.
+    assert len(list(trees([("f:1", {**whole, "parent_id": "z"}), ("f:2", message("b", parent_id="z"))]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"message_id": ["a"]}, "f:1: 'message_id' holds ['a'], and the id of a message is wanted"),
+        ({"message_id": None}, "f:1: 'message_id' holds None, and the id of a message is wanted"),
+        ({"parent_id": {}}, "f:1: 'parent_id' holds {}, and the id of a message is wanted"),
+        ({"replies": "none"}, "f:1: 'replies' holds 'none', and a list of messages is wanted"),
+        ({"replies": ["none"]}, "f:1: 'replies' holds \"['none']\", and a list of messages is wanted"),
+        ({"replies": [message("B", rank=1), message("C") | {"rank": "2"}]}, "f:1: a 'rank' is no number: [1, '2']"),
+        ({"replies": [message("B", *[message("c")] * 2) | {"replies": 1}]}, "f:1: 'replies' holds '1', and a list"),
+    ],
+)
+def test_messages_that_are_none(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        [oasst(where, root) for where, root in trees([("f:1", message("a") | row)])]
+    assert str(error.value).startswith(said)
+    if "message_id" not in row and "parent_id" not in row:
+        with pytest.raises(UserError) as error:
+            [oasst(where, root) for where, root in trees([("f:1", {"prompt": message("a") | row})])]
+        assert str(error.value).startswith(said)
+
+
+def test_a_tree_that_is_too_deep() -> None:
+    rows = [("f:1", message("a"))]
+    for n in range(3000):
+        rows.append(("f:2", message(f"{'b' if n % 2 else 'B'}{n}", parent_id=rows[-1][1]["message_id"])))
+    with pytest.raises(UserError, match="f:1 is a tree of too many replies below each other"):
+        [oasst(where, root) for where, root in trees(rows)]
+
+
+def test_messages_without_their_tree(load: Callable[..., Any], capsys) -> None:
+    with pytest.raises(UserError, match=r"record 1 is a tree without any answer of the assistant; it is the only row"):
+        load([message("a")], format="oasst")
     with pytest.raises(UserError, match="has no conversation to train on"):
-        load(None, format="oasst", train_path=str(only_questions), on_bad_row="drop")
+        load([message("a")], format="oasst", on_bad_row="drop")
     rows = [*flat(message("a", message("B")))][::-1]
     with pytest.raises(UserError, match=r"record 3: the message B stands at .*record 2 too"):
         load([*rows, rows[1]], format="oasst")
