@@ -1,6 +1,8 @@
 """Text to batches: corpora, token files, packing, counter-based sampling.
 
 corpus.py     where documents come from: files, folders, tables, hub datasets, stdlib
+splits.py     which files of a folder are to train on, and which are kept apart
+articles.py   lines of running text, joined or as WikiText's articles
 tokenised.py  documents -> a memory-mapped file of ids, made once
 stream.py     a choice of its documents, read as one stream
 sampling.py   batch i of epoch e, a pure function of (seed, e, i, rank)

@@ -103,12 +103,14 @@ def open_corpus(
     max_documents: int | None = None,
     num_proc: int | None = None,
     key: str = "name",
+    whole: bool = True,
 ) -> Corpus:
     """The corpus of that name: `stdlib`, the path of a file or folder, a short name, or a Hugging Face dataset.
 
     documents: how a text file splits: `file` (what `auto` does), `blank_line`, `line` or WikiText's `article`; of a
         table each row is one (`auto`), or a line of text that is `joined`, or of an `article`.
     key: the setting that names it, for a message; any but `name` names a path.
+    whole: of a folder with files for each split, all of them; else those to train on, for `eval_path` those kept apart.
     Raises UserError: no such file, folder or dataset, an unreadable one, or a setting that does not fit it.
     """
     if documents is not None and documents not in DOCUMENTS:
@@ -125,7 +127,7 @@ def open_corpus(
         )
     else:
         _refuse(name, config=config, split=None if split == "train" else split, streaming=streaming or None)
-        corpus = _local(name, path, documents or "auto", text_column, key)
+        corpus = _local(name, path, documents or "auto", text_column, key, whole)
     if documents in ("file", "blank_line", "line") and not isinstance(corpus, TextFiles):
         raise UserError(
             f"dataset.documents '{documents}' splits text files, and {name} is a table: each row is a document, or a "
@@ -137,18 +139,19 @@ def open_corpus(
     return corpus
 
 
-def _local(name: str | Path, path: Path, documents: str, text_column: str | None, key: str) -> Corpus:
+def _local(name: str | Path, path: Path, documents: str, text_column: str | None, key: str, whole: bool) -> Corpus:
     if key == "name" and str(name) == STDLIB:
         _refuse(name, text_column=text_column)
         return TextFiles(STDLIB, stdlib_files(), documents)
     if not path.exists():
         meant = misspelt(str(name)) if key == "name" else None
         raise UserError(f"dataset.{key} is '{name}', and {meant or f'there is no such file or folder{beside(path)}'}")
-    if path.is_file():
-        return _of_files(name, [path], documents, text_column)
+    files = folder_files(path) if path.is_dir() else [path]
+    if whole or path.is_file():
+        return _of_files(name, files, documents, text_column)
     from .splits import TRAIN, files_by_split, kept_apart
 
-    splits = files_by_split(path, folder_files(path))
+    splits = files_by_split(path, files)
     apart = kept_apart(splits)
     if key == "eval_path":
         return _of_files(name, apart or splits[TRAIN], documents, text_column)
@@ -225,7 +228,7 @@ def corpus_of(run: Any) -> Corpus:
     dataset = run.dataset
     keys = ("config", "split", "text_column", "streaming", "documents", "max_documents", "num_proc")
     key = "train_path" if getattr(dataset, "train_path", None) else "name"
-    return open_corpus(getattr(dataset, key), **_given(dataset, *keys), key=key)
+    return open_corpus(getattr(dataset, key), **_given(dataset, *keys), key=key, whole=False)
 
 
 def heldout_of(run: Any, corpus: Corpus) -> Corpus | None:
@@ -233,7 +236,7 @@ def heldout_of(run: Any, corpus: Corpus) -> Corpus | None:
     dataset = run.dataset
     if getattr(dataset, "eval_path", None):
         keys = ("text_column", "documents", "max_documents")
-        return open_corpus(dataset.eval_path, **_given(dataset, *keys), key="eval_path")
+        return open_corpus(dataset.eval_path, **_given(dataset, *keys), key="eval_path", whole=False)
     return None if getattr(dataset, "val_fraction", None) == 0 else corpus.apart()
 
 
