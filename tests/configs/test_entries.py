@@ -10,7 +10,7 @@ import pytest
 from groundup.configs.entries import check_classes, entry_of, known_settings
 from groundup.configs.layers import layer_of
 from groundup.configs.registry import RegistryEntry
-from groundup.configs.resolve import load_config
+from groundup.configs.resolve import load_config, models_of
 from groundup.errors import UserError
 
 MINE = """
@@ -112,3 +112,53 @@ def test_the_number_of_classes_is_that_of_the_data(
 
 def test_text_has_no_classes():
     check_classes(run("stdlib"), RegistryEntry(name="a/b", num_labels=7))
+
+
+# --- in a run
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps", "cpu"])
+def test_the_plan_s_recipe_is_that_of_its_model(device: str):
+    """Sixteen texts of 512 tokens a step, two at a time; language modelling goes by what suits the device."""
+    words = ["model=meta-llama/Llama-2-7b-hf"]
+    run = load_config(None, [*words, "dataset=imdb"], find_device=lambda: device)
+    trainer = run.trainer
+    assert (trainer.optimizer.lr, trainer.epochs, trainer.max_seq_length) == (1e-4, 1, 512)
+    assert (trainer.batch_size, trainer.gradient_accumulation_steps, trainer.gradient_checkpointing) == (2, 8, True)
+    assert trainer.effective_batch_size == 16
+    assert run.dataset.format == "classification"
+    trainer = load_config(None, [*words, "dataset=my_text.txt"], find_device=lambda: device).trainer
+    assert (trainer.optimizer.lr, trainer.epochs, trainer.max_seq_length) == (5e-5, 3, 1024)
+    assert (trainer.batch_size, trainer.gradient_checkpointing) == ({"cuda": 2, "mps": 1, "cpu": 1}[device], False)
+
+
+def test_a_file_and_the_command_line_beat_the_registry(own: Callable[[str], None], tmp_path: Path):
+    own(MINE)
+    path = tmp_path / "run.yaml"
+    path.write_text("model: Mine\ndataset: imdb\ntrainer: {epochs: 5, max_length: 32}\n")
+    run = load_config(path, ["trainer.batch_size=4"], find_device=lambda: "cpu")
+    trainer = run.trainer
+    assert (trainer.epochs, trainer.max_seq_length, trainer.batch_size) == (5, 32, 4)
+    assert (trainer.optimizer.lr, trainer.gradient_accumulation_steps) == (1e-4, 3)
+    assert (trainer.gradient_checkpointing, run.model.tokenizer) == (True, "google-bert/bert-base-uncased")
+    changed = load_config(path, ["trainer.max_iters=7", "trainer.effective_batch_size=8"], find_device=lambda: "cpu")
+    trainer = changed.trainer
+    assert (trainer.max_iters, trainer.epochs, trainer.batch_size, trainer.gradient_accumulation_steps) == (
+        7,
+        None,
+        8,
+        1,
+    )
+    path.write_text(run.to_yaml())
+    assert load_config(path) == run
+
+
+def test_the_command_line_beats_what_is_described_inline(own: Callable[[str], None], tmp_path: Path):
+    """And an inline entry the registry's own for the same model, key by key."""
+    own(MINE)
+    path = tmp_path / "run.yaml"
+    path.write_text("models: [{name: prajjwal1/bert-tiny, num_epochs: 4}]\ndataset: imdb\n")
+    (chosen,) = models_of(path)
+    trainer = load_config(path, [], chosen=chosen, find_device=lambda: "cpu").trainer
+    assert (trainer.epochs, trainer.max_seq_length, trainer.batch_size) == (4, 64, 12)
+    assert load_config(path, ["trainer.epochs=1"], chosen=chosen, find_device=lambda: "cpu").trainer.epochs == 1
