@@ -57,7 +57,7 @@ def test_an_answer_may_be_a_call_without_any_text(chat_folder: Callable[[str], P
         ['{"name": "f", "arguments": {"x": 1}}<|eot_id|>', "It is two.<|eot_id|>"]
     ]
     with pytest.raises(UserError, match=r"record 1 has tool calls, and the chat template of .* knows of none: give"):
-        load([{"messages": USES_TOOL}], tokenizer)
+        load([{"messages": USES_TOOL}], load_tokenizer(chat_folder("llama3")))
 
 
 REASONS = (
@@ -76,6 +76,7 @@ def test_the_thoughts_before_an_answer_are_trained(
     data = load(rows, tokenizer, preprocessing={"chat_template": REASONS})
     assert [tokenizer.decode(a) for a in answers(data.train[0])] == ["<think>1 = 1</think>It is one.<|im_end|>"]
     assert "leaves out" not in capsys.readouterr().err
+    tokenizer = load_tokenizer(chat_folder("chatml"))
     data = load(rows * 3, tokenizer)
     assert [tokenizer.decode(a) for a in answers(data.train[0])] == ["It is one.<|im_end|>"]
     said = capsys.readouterr().err
