@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from ...errors import UserError, nearest
+from .bad_rows import BadRows
 from .examples import TEST, TRAIN, VALIDATION, Example, Labelled
-from .labels import read_label
-from .local import read_local
-
-COLUMNS = ("text_column", "label_column", "text_pair_column")
+from .labels import is_negative, read_label
+from .local import read_to_measure
 
 
 def read_known(data: str | Path, names: Sequence[str], dataset: Any = None) -> tuple[str, list[Example], list[int]]:
@@ -21,7 +19,8 @@ def read_known(data: str | Path, names: Sequence[str], dataset: Any = None) -> t
     Of a folder with splits the test rows are read, else the validation rows, else all that there is.
 
     Args:
-        dataset: the `dataset` section of the run that trained the classifier: its columns are looked for first.
+        dataset: the `dataset` section of the run that trained the classifier: its columns are looked for, and bad rows
+            are left out where they were.
 
     Returns:
         The split, the rows, the classes.
@@ -29,13 +28,11 @@ def read_known(data: str | Path, names: Sequence[str], dataset: Any = None) -> t
     Raises:
         UserError: there is no such file, a bad row, or a label that the classifier does not know; with file and row.
     """
-    path = Path(data).expanduser()
-    section = {"name": str(path), "train_path": None, "eval_path": None, "test_path": None, "streaming": False}
-    section |= {column: getattr(dataset, column, None) for column in COLUMNS}
-    source = read_local(SimpleNamespace(**section))
+    bad = BadRows(getattr(dataset, "on_bad_row", None) == "drop", "mend or delete them")
+    source = read_to_measure(Path(data).expanduser(), dataset, bad, any(map(is_negative, names)))
     split = next(split for split in (TEST, VALIDATION, TRAIN) if split in source.splits)
     examples = source.splits[split]
-    return split if len(source.splits) > 1 else "all", examples, classes_among(source, examples, names)
+    return "all" if source.splits.keys() == {TRAIN} else split, examples, classes_among(source, examples, names)
 
 
 def classes_among(source: Labelled, examples: Sequence[Example], names: Sequence[str]) -> list[int]:
@@ -45,7 +42,7 @@ def classes_among(source: Labelled, examples: Sequence[Example], names: Sequence
     as_number = bool(examples) and str(examples[0].label).strip().isdigit()
     classes: list[int] = []
     for example in examples:
-        label = read_label(example, as_number)
+        label = read_label(example.label, example.where, as_number)
         if source.label_names is not None and isinstance(label, int):
             place = label - source.first
             if not 0 <= place < len(source.label_names):

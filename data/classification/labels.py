@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import UserError, nearest, notice
@@ -25,7 +25,7 @@ def number_labels(source: Labelled) -> tuple[dict[str, list[int]], tuple[str, ..
     train = source.splits[TRAIN]
     as_number = all(_number(example.label) is not None for example in train[:1])
     read = {
-        split: [read_label(example, as_number) for example in source.splits[split]]
+        split: [read_label(example.label, example.where, as_number) for example in source.splits[split]]
         for split in SPLITS
         if split in source.splits
     }
@@ -33,8 +33,10 @@ def number_labels(source: Labelled) -> tuple[dict[str, list[int]], tuple[str, ..
     if names is not None:
         classes = {split: _by_name(source, source.splits[split], labels) for split, labels in read.items()}
     else:
-        values = sorted(set(read[TRAIN]), key=lambda value: (str(type(value)), value))
-        _check_count(values, train, source.name)
+        found = set(read[TRAIN]) | {read_label(label, source.name, as_number) for label in source.counts or ()}
+        values = sorted(found, key=lambda value: (str(type(value)), value))
+        n_rows = len(train) if source.counts is None else sum(source.counts.values())
+        _check_count(values, n_rows, train[0].where, source.name)
         number = {value: i for i, value in enumerate(values)}
         for split, labels in read.items():
             for example, label in zip(source.splits[split], labels, strict=True):
@@ -55,29 +57,42 @@ def number_labels(source: Labelled) -> tuple[dict[str, list[int]], tuple[str, ..
         if absent := sorted(set(range(len(names))) - found):
             listed = ", ".join(f"'{names[i]}'" for i in absent[:5])
             notice(f"{source.name}: no {split} row has the class {listed}")
+    if names[0].startswith("-") and is_negative(names[0]):
+        notice(
+            f"{source.name}: the labels {', '.join(names)} are taken for {len(names)} classes: if {names[0]} says that "
+            "a row has none, delete its rows"
+        )
     return classes, names
 
 
-def read_label(example: Example, as_number: bool) -> Label:
-    """The label as a number where those of the data set are, else as a word."""
-    label = example.label
-    if label is None or (isinstance(label, str) and not label.strip()) or (isinstance(label, float) and label != label):
-        raise UserError(f"{example.where}: the label is missing")
+def read_label(label: Any, where: str, as_number: bool) -> Label:
+    """The label as a number where those of the data set are, else as a word. Raises UserError for one that is none."""
     number = _number(label)
     if number is None and not isinstance(label, str):
-        raise UserError(f"{example.where}: the label is {label!r}, and a whole number or a word is wanted")
+        raise UserError(f"{where}: the label is {label!r}, and a whole number or a word is wanted")
     if as_number and number is None:
-        raise UserError(f"{example.where}: the label is {label!r}, and those before are whole numbers")
+        raise UserError(f"{where}: the label is {label!r}, and those before are whole numbers")
     if number is not None and not number.is_integer():
         raise UserError(
-            f"{example.where}: the label is {label!r}, a number between classes: scores cannot be learned as classes, "
+            f"{where}: the label is {label!r}, a number between classes: scores cannot be learned as classes, "
             "give each row a whole number or a word (dataset.label_column)"
         )
-    if number is not None and number < 0:
-        raise UserError(f"{example.where}: the label {label!r} says that the row has none: classes count from 0")
     if as_number and number is not None:
         return int(number)
     return str(label).strip()
+
+
+def is_negative(label: Any) -> bool:
+    """Whether a label is, or spells, a number below 0: a class where `are_signed`, else the word for none."""
+    number = _number(label)
+    return number is not None and number < 0
+
+
+def are_signed(labels: Iterable[Any]) -> bool:
+    """Whether negative numbers among the labels of training are classes: all lie evenly around 0, as -1, 0, 1 do."""
+    found = {_number(label) for label in labels}
+    numbers = {number for number in found if number is not None}
+    return numbers == found and min(numbers, default=0) < 0 and numbers == {-number for number in numbers}
 
 
 def _number(label: Any) -> float | None:
@@ -114,10 +129,10 @@ def _by_name(source: Labelled, examples: list[Example], labels: Sequence[Label])
     return classes
 
 
-def _check_count(values: list[Label], train: list[Example], source: str) -> None:
+def _check_count(values: list[Label], n_rows: int, where: str, source: str) -> None:
     """A column in which nearly every row has a value of its own holds no classes."""
-    if len(values) > _MANY and len(values) > len(train) // 2:
+    if len(values) > _MANY and len(values) > n_rows // 2:
         raise UserError(
-            f"{train[0].where}: the labels of {source} have {len(values):,} values in {len(train):,} rows, so they are "
-            "no classes: name the column of the label in dataset.label_column"
+            f"{where}: the labels of {source} have {len(values):,} values in {n_rows:,} rows, so they are no classes: "
+            "name the column of the label in dataset.label_column, or trainer.loss_fn to train on the text"
         )

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError, notice
 from ...tokenizers.base import Tokenizer
-from ..cache import short_hash
 from ..lengths import Lengths, LengthTable
 from ..rows import Row, RowSampler
+from ..text import VAL_FRACTION
+from .bad_rows import BadRows
 from .docstrings import NAME as DOCSTRINGS
 from .docstrings import stdlib_docstrings
-from .examples import SPLITS, TEST, TRAIN, VALIDATION, Example, Labelled
+from .duplicates import number_texts, say_duplicates, say_overlap
+from .examples import TEST, TRAIN, VALIDATION, Example, Labelled
 from .hub import known, read_hub
 from .labels import number_labels
 from .local import read_local
 from .split import some_rows, stratified
-from .tokens import CroppedRows, Stretches, encode, encode_bodies
+from .tokens import OVERFLOWS, CroppedRows, Stretches, encode_bodies, fit
+
+HELDOUT = "heldout"
+Part = tuple[list[Example], list[int]]
+"""Texts and the class of each."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,9 @@ class ClassificationData:
     """Everything a classification run reads.
 
     `heldout` is the validation split, else the test split, else a share of the training rows; empty where
-    `dataset.val_fraction` is 0. `test` is the test split where there is one beside it. The `*_texts` are the same rows
-    as text, for the bag-of-words baseline: a pair's two texts are joined.
+    `dataset.val_fraction` is 0. A share that is given (another than the default) comes before the test split. `test` is
+    the test split where there is one beside it. The `*_texts` are the same rows as text, for the bag-of-words baseline:
+    a pair's two texts are joined.
     """
 
     train: list[Row]
@@ -70,7 +78,8 @@ def load_classification(dataset: Any, tokenizer: Tokenizer, *, max_length: int, 
 
     Args:
         dataset: the section; it is read for name, config, split, text_column, label_column, text_pair_column,
-            train_path, eval_path, test_path, val_fraction, max_documents, random_crop, num_proc.
+            train_path, eval_path, test_path, val_fraction, max_documents, random_crop, num_proc, on_overflow (where
+            nothing is said, `truncate`) and on_bad_row (`error`, of what is published `drop`).
         tokenizer: its template gives the special tokens, its sides what is cut and where padding goes.
         max_length: tokens of a row at most, special ones included.
         seed: of what is held out and, with max_documents, of which rows are read.
@@ -78,27 +87,40 @@ def load_classification(dataset: Any, tokenizer: Tokenizer, *, max_length: int, 
     Raises:
         UserError: no such data, or a row that is wrong; one sentence with file and row.
     """
+    overflow = getattr(dataset, "on_overflow", None) or "truncate"
+    if overflow not in OVERFLOWS:
+        raise UserError(f"dataset.on_overflow is '{overflow}', and one of {', '.join(OVERFLOWS)} is wanted")
     parts, names, heldout_is = labelled_texts(dataset, seed)
     rows: dict[str, list[Row]] = {}
     lines: list[Lengths] = []
     for split, (examples, labels) in parts.items():
-        rows[split], lengths = encode(examples, labels, tokenizer, max_length)
-        if lengths:
-            lines.append(Lengths.of("held out" if split == "heldout" else split, lengths, max_length))
+        what = "held out" if split == HELDOUT else split
+        bad = BadRows.of(dataset, "error" if _is_here(dataset) else "drop")
+        encoded = fit(examples, labels, tokenizer, max_length, bad, overflow)
+        bad.settle(f"the {split} split")
+        rows[split], parts[split] = encoded.rows, _pick(parts[split], encoded.kept)
+        if len(set(parts[split][1])) < min(2 if split == TRAIN else 1, len(set(labels))):
+            left = "of one class" if encoded.rows else "none"
+            raise UserError(
+                f"without those of more than {max_length:,} tokens the {what} rows are {left}: raise "
+                "trainer.max_seq_length, or set dataset.on_overflow to truncate"
+            )
+        if encoded.lengths:
+            lines.append(Lengths.of(what, encoded.lengths, max_length, overflow == "drop"))
     texts = {split: [text_of(example) for example in examples] for split, (examples, _) in parts.items()}
     crop = getattr(dataset, "random_crop", None)
     pad_id = next((i for i in (tokenizer.pad_id, tokenizer.eos_id) if i is not None), 0)
     return ClassificationData(
         train=rows[TRAIN],
-        heldout=rows["heldout"],
+        heldout=rows[HELDOUT],
         test=rows.get(TEST),
         label_names=names,
         train_texts=texts[TRAIN],
-        heldout_texts=texts["heldout"],
+        heldout_texts=texts[HELDOUT],
         test_texts=texts.get(TEST),
-        table=LengthTable(tuple(lines), max_length),
+        table=LengthTable(tuple(lines), max_length, overflow == "drop"),
         heldout_is=heldout_is,
-        fingerprint=short_hash(tokenizer.fingerprint, names, parts, max_length, crop),
+        fingerprint=_fingerprint(parts, tokenizer.fingerprint, names, max_length, crop),
         pad_id=pad_id,
         stretches=encode_bodies(parts[TRAIN][0], tokenizer) if crop else None,
         random_crop=crop,
@@ -107,30 +129,50 @@ def load_classification(dataset: Any, tokenizer: Tokenizer, *, max_length: int, 
 
 def look_at(dataset: Any) -> None:
     """Read and check what is on this machine, without a tokenizer; a data set of the hub is not asked for."""
-    path = Path(dataset.train_path or dataset.name).expanduser()
-    if dataset.train_path is not None or path.exists() or dataset.name == DOCSTRINGS:
-        number_labels(_open(dataset, 0))
-
-
-Part = tuple[list[Example], list[int]]  # texts and the class of each
+    if _is_here(dataset):
+        source = _open(dataset, 0)
+        _say_reads(source, dataset)
+        number_labels(source)
 
 
 def labelled_texts(dataset: Any, seed: int = 0) -> tuple[dict[str, Part], tuple[str, ...], str]:
-    """The texts to train on, `heldout` and, where there are any besides, `test`; the classes; what heldout is."""
-    source = _few(_open(dataset, seed), dataset.max_documents, seed)
+    """The texts to train on, `heldout` and, where there are any besides, `test`; the classes; what heldout is.
+
+    Notes say what was read as text and label, which texts come twice, and where the test rows are what is held out.
+    """
+    limit = dataset.max_documents
+    if limit is not None and limit < 2:
+        raise UserError(f"dataset.max_documents is {limit}: two classes need two rows at least")
+    source = _open(dataset, seed)
+    _say_reads(source, dataset)
     classes, names = number_labels(source)
-    parts: dict[str, Part] = {split: (source.splits[split], classes[split]) for split in source.splits}
-    heldout_is = VALIDATION if VALIDATION in parts else TEST if TEST in parts else f"{dataset.val_fraction:g} of train"
-    if VALIDATION in parts:
-        heldout = parts[VALIDATION]
-    elif TEST in parts:
-        heldout = parts.pop(TEST)
-    elif dataset.val_fraction:
-        train, rest = stratified(classes[TRAIN], dataset.val_fraction, seed, source.name)
+    parts = {
+        split: _few((examples, classes[split]), limit, f"{split} rows of {source.name}", seed)
+        for split, examples in source.splits.items()
+    }
+    texts = number_texts(parts[TRAIN][0])
+    say_duplicates(source.name, *parts[TRAIN], names, texts)
+    for split in (VALIDATION, TEST):
+        if split in parts:
+            say_overlap(source.name, split, parts[TRAIN][0], parts[split][0])
+    fraction = VAL_FRACTION if dataset.val_fraction is None else dataset.val_fraction
+    # The schema's default is what nobody wrote: beside a test split it holds nothing out.
+    if VALIDATION in parts or (TEST in parts and fraction in (0, VAL_FRACTION)):
+        heldout_is = VALIDATION if VALIDATION in parts else TEST
+        heldout = parts.pop(heldout_is)
+        if heldout_is == TEST:
+            notice(
+                f"{source.name} has no validation rows, so the test rows are evaluated on during training and choose "
+                "the best step; a dataset.val_fraction of 0.1, say, holds out training rows instead (the default, "
+                f"{VAL_FRACTION:g}, does not)"
+            )
+    elif fraction:
+        heldout_is = f"{fraction:g} of train"
+        train, rest = stratified(parts[TRAIN][1], fraction, seed, source.name, texts)
         heldout, parts[TRAIN] = _pick(parts[TRAIN], rest), _pick(parts[TRAIN], train)
     else:
-        heldout = ([], [])
-    kept = {TRAIN: parts[TRAIN], "heldout": heldout} | ({TEST: parts[TEST]} if TEST in parts else {})
+        heldout, heldout_is = ([], []), "0 of train"
+    kept = {TRAIN: parts[TRAIN], HELDOUT: heldout} | ({TEST: parts[TEST]} if TEST in parts else {})
     return kept, names, heldout_is
 
 
@@ -139,12 +181,18 @@ def text_of(example: Example) -> str:
     return example.text if example.pair is None else f"{example.text} {example.pair}"
 
 
+def _is_here(dataset: Any) -> bool:
+    """Whether the data is on this machine, and not a data set of the hub."""
+    name: str = dataset.name
+    return dataset.train_path is not None or name == DOCSTRINGS or Path(name).expanduser().exists()
+
+
 def _open(dataset: Any, seed: int) -> Labelled:
-    path = Path(dataset.name).expanduser()
-    if dataset.train_path is not None or (path.exists() and dataset.name != DOCSTRINGS):
+    if _is_here(dataset) and (dataset.train_path is not None or dataset.name != DOCSTRINGS):
         if dataset.config is not None or dataset.streaming:
             key = "config" if dataset.config is not None else "streaming"
-            raise UserError(f"dataset.{key}: it is for Hugging Face datasets, and {path} is local: leave it out")
+            name = dataset.train_path or dataset.name
+            raise UserError(f"dataset.{key}: it is for Hugging Face datasets, and {name} is local: leave it out")
         return read_local(dataset)
     if dataset.eval_path is not None or getattr(dataset, "test_path", None) is not None:
         key = "eval_path" if dataset.eval_path is not None else "test_path"
@@ -160,19 +208,34 @@ def _open(dataset: Any, seed: int) -> Labelled:
     return read_hub(dataset, seed)
 
 
-def _few(source: Labelled, limit: int | None, seed: int) -> Labelled:
-    """At most `limit` rows of each split, drawn at random: files are often sorted by class."""
-    if limit is None:
-        return source
-    splits: dict[str, list[Example]] = {}
-    for split in SPLITS:
-        if examples := source.splits.get(split):
-            splits[split] = [examples[i] for i in some_rows(len(examples), limit, seed)]
-            if len(splits[split]) < len(examples):
-                notice(f"{source.name}: {limit:,} of {len(examples):,} {split} rows, as dataset.max_documents says")
-    return replace(source, splits=splits)
+def _say_reads(source: Labelled, dataset: Any) -> None:
+    """A note of what was taken for text and label where the configuration does not name both."""
+    named = getattr(dataset, "text_column", None) and getattr(dataset, "label_column", None)
+    if source.reads is not None and not named:
+        notice(
+            f"{source.name}: {source.reads}; other columns: dataset.text_column, text_pair_column, label_column; plain "
+            "text instead of classes: trainer.loss_fn, without dataset.format"
+        )
+
+
+def _few(part: Part, limit: int | None, what: str, seed: int) -> Part:
+    """At most `limit` rows, the same share of every class."""
+    if limit is None or limit >= len(part[0]):
+        return part
+    notice(f"{limit:,} of the {len(part[0]):,} {what} are read, as dataset.max_documents says")
+    return _pick(part, some_rows(part[1], limit, seed))
 
 
 def _pick(part: Part, rows: list[int]) -> Part:
     examples, classes = part
     return [examples[i] for i in rows], [classes[i] for i in rows]
+
+
+def _fingerprint(parts: dict[str, Part], *settings: object) -> str:
+    """Sixteen hex digits that tell rows and settings apart; row by row, for as one text they would fill the memory."""
+    total = hashlib.sha256(repr(settings).encode())
+    for split, (examples, classes) in parts.items():
+        total.update(repr((split, len(examples))).encode())
+        for example, label in zip(examples, classes, strict=True):
+            total.update(repr((example.text, example.pair, label)).encode())
+    return total.hexdigest()[:16]

@@ -12,39 +12,79 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from ...tokenizers.base import Tokenizer
 from ..rows import Row, RowSampler
+from .bad_rows import BadRows
 from .examples import Example
 
+OVERFLOWS = ("error", "truncate", "drop")
 _AT_ONCE = 2_000  # texts whose ids are Python lists at the same time
 
 
-def encode(
-    examples: Sequence[Example], classes: Sequence[int], tokenizer: Tokenizer, max_length: int
-) -> tuple[list[Row], list[int]]:
-    """The rows, none longer than `max_length`, and how long each was before.
+@dataclass(frozen=True)
+class Encoded:
+    """The rows that are used, which of the examples they are, and how long each was before anything was cut.
+
+    `lengths` has those of too long rows that were dropped as well.
+    """
+
+    rows: list[Row]
+    kept: list[int]
+    lengths: list[int]
+
+
+def fit(
+    examples: Sequence[Example],
+    classes: Sequence[int],
+    tokenizer: Tokenizer,
+    max_length: int,
+    bad: BadRows,
+    on_overflow: str = "truncate",
+) -> Encoded:
+    """The rows, none longer than `max_length`: those that are cut, dropped or refused; `bad` is told of empty ones.
 
     Special tokens are those of the tokenizer's template ([CLS] .. [SEP], <s> .. </s>, or none); a row that is too long
     loses tokens at the tokenizer's own side, of a pair the longer text first, and never a special token.
 
     Raises:
-        UserError: a text has no tokens, or the special tokens alone do not fit.
+        UserError: a row is refused, or the special tokens alone do not fit.
     """
     rows: list[Row] = []
+    kept: list[int] = []
     lengths: list[int] = []
+    longest = (0, "")
     for start in range(0, len(examples), _AT_ONCE):
         some = examples[start : start + _AT_ONCE]
         found = _encode(tokenizer, some, None)
         long = [i for i, (ids, _) in enumerate(found) if len(ids) > max_length]
-        lengths += [len(ids) for ids, _ in found]
-        for i, cut in zip(long, _encode(tokenizer, [some[i] for i in long], max_length), strict=True):
-            found[i] = cut
-        for example, (ids, types), label in zip(some, found, classes[start : start + _AT_ONCE], strict=True):
+        lengths += [len(ids) for ids, _ in found if len(ids)]
+        longest = max([longest, *((len(found[i][0]), some[i].where) for i in long)])
+        if on_overflow == "truncate":
+            for i, cut in zip(long, _encode(tokenizer, [some[i] for i in long], max_length), strict=True):
+                found[i] = cut
+        for i, (example, (ids, types)) in enumerate(zip(some, found, strict=True)):
+            bad.rows += 1
             if not len(ids):
-                raise UserError(
-                    f"{example.where}: the tokenizer {tokenizer.name} makes no token of the text: delete the row"
-                )
-            kinds = np.array(types, np.int32) if tokenizer.token_types and any(types) else None
-            rows.append(Row(np.array(ids, np.int32), int(label), kinds, example.where))
-    return rows, lengths
+                bad.add(f"{example.where}: the tokenizer {tokenizer.name} makes no token of the text")
+            elif len(ids) <= max_length:
+                kinds = np.array(types, np.int32) if tokenizer.token_types and any(types) else None
+                rows.append(Row(np.array(ids, np.int32), int(classes[start + i]), kinds, example.where))
+                kept.append(start + i)
+    if longest[0] and on_overflow == "error":
+        over = sum(length > max_length for length in lengths)
+        raise UserError(
+            f"{longest[1]} has {longest[0]:,} tokens, and {max_length:,} fit into a row; so it is with {over:,} of "
+            f"{len(examples):,} rows: raise trainer.max_seq_length, or set dataset.on_overflow to truncate or drop"
+        )
+    return Encoded(rows, kept, lengths)
+
+
+def encode(
+    examples: Sequence[Example], classes: Sequence[int], tokenizer: Tokenizer, max_length: int
+) -> tuple[list[Row], list[int]]:
+    """A row for each example, cut to `max_length`, and how long each was. Raises UserError for one without tokens."""
+    bad = BadRows(drop=False, remedy="delete them")
+    encoded = fit(examples, classes, tokenizer, max_length, bad)
+    bad.settle(tokenizer.name)
+    return encoded.rows, encoded.lengths
 
 
 def _encode(tokenizer: Tokenizer, examples: Sequence[Example], max_length: int | None) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 KEYS = ("config", "text_column", "label_column", "text_pair_column", "max_documents", "num_proc", "format")
-PATHS = ("train_path", "eval_path", "test_path", "random_crop")
+PATHS = ("train_path", "eval_path", "test_path", "random_crop", "on_overflow", "on_bad_row")
 
 
 def section(name: str | Path, **values: Any) -> Any:

@@ -1,16 +1,15 @@
-"""Labelled texts as rows: templates, cuts, what is held out, random stretches, the table, the hub, the docstrings."""
+"""Labelled texts as rows: templates, cuts, what is held out, what is left out, random stretches, the docstrings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from groundup.data.classification.load import load_classification
-from groundup.data.classification.split import some_rows, stratified
+from groundup.data.classification.split import stratified
 from groundup.data.classification.tokens import CroppedRows
 from groundup.data.lengths import Lengths, LengthTable
 from groundup.errors import UserError
@@ -25,6 +24,13 @@ def reviews(write: Write) -> Path:
     """40 rows, 10 of class n: `a b` .. of 1 to 12 letters."""
     lines = [f"{' '.join('abcdefghijkl'[: i % 12 + 1])},{'n' if i % 4 == 0 else 'p'}" for i in range(40)]
     return write("r.csv", "text,label\n" + "\n".join(lines))
+
+
+@pytest.fixture
+def distinct(write: Write) -> Path:
+    """40 rows of two letters, no two the same, 10 of class n."""
+    lines = [f"{'abcdefgh'[i // 5]} {'abcde'[i % 5]},{'n' if i % 4 == 0 else 'p'}" for i in range(40)]
+    return write("d.csv", "text,label\n" + "\n".join(lines))
 
 
 def test_rows_have_the_template_of_the_tokenizer(reviews: Path, dataset: Dataset, bert: Any):
@@ -58,16 +64,16 @@ def test_truncation_at_the_tokenizers_side(reviews: Path, dataset: Dataset, bert
     assert data.train[11].ids.tolist() == [CLS, A + 9, A + 10, A + 11, SEP]
 
 
-def test_the_same_share_of_every_class_is_held_out(reviews: Path, dataset: Dataset, bert: Any):
-    data = load_classification(dataset(reviews, val_fraction=0.2), bert, max_length=16, seed=1)
+def test_the_same_share_of_every_class_is_held_out(distinct: Path, dataset: Dataset, bert: Any):
+    data = load_classification(dataset(distinct, val_fraction=0.2), bert, max_length=16, seed=1)
     assert (len(data.train), len(data.heldout)) == (32, 8)
     assert [row.labels for row in data.heldout].count(0) == 2
     places = {row.where for row in data.train} | {row.where for row in data.heldout}
     assert len(places) == 40
-    again = load_classification(dataset(reviews, val_fraction=0.2), bert, max_length=16, seed=1)
+    again = load_classification(dataset(distinct, val_fraction=0.2), bert, max_length=16, seed=1)
     assert [row.where for row in again.heldout] == [row.where for row in data.heldout]
     assert again.fingerprint == data.fingerprint
-    other = load_classification(dataset(reviews, val_fraction=0.2), bert, max_length=16, seed=2)
+    other = load_classification(dataset(distinct, val_fraction=0.2), bert, max_length=16, seed=2)
     assert [row.where for row in other.heldout] != [row.where for row in data.heldout]
     assert other.fingerprint != data.fingerprint
 
@@ -81,28 +87,154 @@ def test_splits_that_are_there_are_held_out(write: Write, dataset: Dataset, bert
     assert (data.heldout_is, data.heldout_texts[0]) == ("validation", "b")
     assert data.test_texts is not None
     assert data.test_texts[0] == "c"
-    data = load_classification(dataset("x", train_path=train, test_path=test), bert, max_length=9)
+    pair = dataset("x", train_path=train, test_path=test, val_fraction=0.05)  # the schema's default
+    data = load_classification(pair, bert, max_length=9)
     assert (data.heldout_is, data.heldout_texts[0], data.test) == ("test", "c", None)
 
 
-def test_stratified_keeps_a_row_of_each_class_to_train_on():
-    train, held = stratified([0] * 10 + [1] * 3 + [2], 0.9, seed=0)
-    assert sorted(train + held) == list(range(14))
-    assert sum(row < 10 for row in held) == 9
-    assert {13, *train} == {*train}
-    with pytest.raises(UserError, match=r"too few rows to hold 0.1 of them out: raise dataset.val_fraction"):
-        stratified([0, 1, 0, 1], 0.1, seed=0)
+def test_a_share_that_is_given_comes_before_the_test_split(
+    distinct: Path, write: Write, dataset: Dataset, bert: Any, capsys: pytest.CaptureFixture[str]
+):
+    """Or the step would be chosen by the rows that the reported number is of."""
+    test = str(write("t.csv", "text,label\nx,n\ny,p\n"))
+    data = load_classification(
+        dataset("x", train_path=str(distinct), test_path=test, val_fraction=0.2), bert, max_length=9
+    )
+    assert (data.heldout_is, len(data.train), len(data.heldout)) == ("0.2 of train", 32, 8)
+    assert data.test_texts == ["x", "y"]
+    assert [row.labels for row in data.heldout].count(0) == 2
+    assert "choose the best step" not in capsys.readouterr().err
+    for fraction in (0.05, None, 0.0):  # the schema's default, nothing, nothing to be held out
+        section = dataset("x", train_path=str(distinct), test_path=test, val_fraction=fraction)
+        data = load_classification(section, bert, max_length=9)
+        assert (data.heldout_is, len(data.train), data.heldout_texts, data.test) == ("test", 40, ["x", "y"], None)
+        assert "so the test rows are evaluated on during training and choose the best step" in capsys.readouterr().err
 
 
-def test_max_documents_draws_rows_from_the_whole_file(write: Write, dataset: Dataset, bert: Any):
-    """A file sorted by class would else have one class only."""
-    lines = [f"a,{label}" for label in (0, 1) for _ in range(100)]
-    path = write("s.csv", "text,label\n" + "\n".join(lines))
-    data = load_classification(dataset(path, max_documents=20, val_fraction=0.0), bert, max_length=9)
-    assert len(data.train) == 20
-    assert {row.labels for row in data.train} == {0, 1}
-    assert some_rows(200, 20, 0) == some_rows(200, 20, 0) == sorted(some_rows(200, 20, 0))
-    assert some_rows(5, 9, 0) == [0, 1, 2, 3, 4]
+def test_what_is_read_as_what_is_said_once(
+    reviews: Path, dataset: Dataset, bert: Any, capsys: pytest.CaptureFixture[str]
+):
+    load_classification(dataset(reviews), bert, max_length=9)
+    said = capsys.readouterr().err
+    assert said.count("the text is the column 'text', the label 'label'; other columns: dataset.text_column, ") == 1
+    assert "plain text instead of classes: trainer.loss_fn, without dataset.format" in said
+    load_classification(dataset(reviews, text_column="text", label_column="label"), bert, max_length=9)
+    assert "the text is" not in capsys.readouterr().err
+
+
+# --- what is left out ----------------------------------------------------------------------------------------------
+
+
+BAD = "text,label\na,0\n,1\nb,1\nc,\nd,0\n"
+
+
+def test_bad_rows_are_refused_and_counted_or_left_out(
+    write: Write, dataset: Dataset, bert: Any, capsys: pytest.CaptureFixture[str]
+):
+    path = write("b.csv", BAD)
+    with pytest.raises(UserError) as caught:
+        load_classification(dataset(path, val_fraction=0.0), bert, max_length=9)
+    assert str(caught.value) == (
+        f"{path}:3: the text is empty (column 'text'); 2 of 5 rows cannot be used: mend them, or set "
+        "dataset.on_bad_row to drop"
+    )
+    data = load_classification(dataset(path, val_fraction=0.0, on_bad_row="drop"), bert, max_length=9)
+    assert (data.train_texts, [row.labels for row in data.train]) == (["a", "b", "d"], [0, 1, 0])
+    assert f"2 of 5 rows of {path} were left out; the first: {path}:3" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"no row can be used; the first: .*e\.csv:2: the text is empty"):
+        load_classification(dataset(write("e.csv", "text,label\n,0\n,1\n"), on_bad_row="drop"), bert, max_length=9)
+    with pytest.raises(UserError, match=r"dataset.on_bad_row is 'skip', and one of error, drop is wanted"):
+        load_classification(dataset(path, on_bad_row="skip"), bert, max_length=9)
+
+
+def test_empty_files_are_bad_rows(write: Write, dataset: Dataset, bert: Any, tmp_path: Path):
+    for name, text in (("pos/1", "a"), ("pos/2", " "), ("neg/1", "b")):
+        write(f"films/{name}.txt", text)
+    folder = tmp_path / "films"
+    with pytest.raises(UserError, match=r"pos/2.txt: the text is empty; 1 of 3 rows cannot be used: mend them, or set"):
+        load_classification(dataset(folder, val_fraction=0.0), bert, max_length=9)
+    data = load_classification(dataset(folder, val_fraction=0.0, on_bad_row="drop"), bert, max_length=9)
+    assert data.train_texts == ["b", "a"]
+
+
+def test_texts_without_a_token_are_bad_rows(
+    write: Write, dataset: Dataset, bert: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    framed = bert.rows
+
+    def bare(texts: list[str], *arguments: Any, **settings: Any) -> Any:  # as of a tokenizer that frames nothing
+        rows = framed(texts, *arguments, **settings)
+        return [(ids[1:-1], types[1:-1]) if texts[i] != "-" else ([], []) for i, (ids, types) in enumerate(rows)]
+
+    monkeypatch.setattr(bert, "rows", bare)
+    path = write("b.csv", "text,label\na,0\n-,1\nb,1\n")
+    with pytest.raises(UserError, match=r"b\.csv:3: the tokenizer letters makes no token of the text; 1 of 3 rows can"):
+        load_classification(dataset(path, val_fraction=0.0), bert, max_length=9)
+    data = load_classification(dataset(path, val_fraction=0.0, on_bad_row="drop"), bert, max_length=9)
+    assert (data.train_texts, [row.ids.tolist() for row in data.train]) == (["a", "b"], [[A], [A + 1]])
+    assert "1 of 3 rows of the train split were left out; the first:" in capsys.readouterr().err
+
+
+def test_long_rows_are_cut_refused_or_dropped(reviews: Path, dataset: Dataset, bert: Any):
+    """Of 40 rows of 3 to 14 tokens, special ones included, those of more than 8."""
+    long = [i for i in range(40) if i % 12 + 3 > 8]
+
+    def load(**settings: Any) -> Any:
+        return load_classification(dataset(reviews, val_fraction=0.0, **settings), bert, max_length=8)
+
+    assert [len(row.ids) for row in load(on_overflow="truncate").train] == [min(8, i % 12 + 3) for i in range(40)]
+    with pytest.raises(UserError) as caught:
+        load(on_overflow="error")
+    assert str(caught.value) == (
+        f"{reviews}:37 has 14 tokens, and 8 fit into a row; so it is with {len(long)} of 40 rows: raise "
+        "trainer.max_seq_length, or set dataset.on_overflow to truncate or drop"
+    )
+    data = load(on_overflow="drop")
+    assert [row.where for row in data.train] == [f"{reviews}:{i + 2}" for i in range(40) if i not in long]
+    assert len(data.train_texts) == len(data.train)
+    table = data.table.splits[0]
+    assert (table.rows, table.over, table.lost) == (40, len(long), sum(i % 12 + 3 for i in long))
+    assert "dropped, over 8" in str(data.table)
+    cropped = load(on_overflow="drop", random_crop=0.5)
+    assert [len(body) for body in cropped.stretches.bodies] == [len(row.ids) - 2 for row in data.train]
+    with pytest.raises(UserError, match=r"on_overflow is 'cut', and one of error, truncate, drop is wanted"):
+        load(on_overflow="cut")
+
+
+def test_nothing_is_trained_where_one_class_is_left(write: Write, dataset: Dataset, bert: Any):
+    path = write("a.csv", "text,label\na,0\nb,0\na b c d e f,1\n")
+    said = r"without those of more than 5 tokens the train rows are of one class: raise trainer.max_seq_length"
+    with pytest.raises(UserError, match=said):
+        load_classification(dataset(path, val_fraction=0.0, on_overflow="drop"), bert, max_length=5)
+
+
+def test_the_fingerprint_is_of_texts_classes_and_settings(write: Write, dataset: Dataset, bert: Any):
+    def of(text: str, **settings: Any) -> str:
+        section = dataset(write("f.csv", f"text,label\n{text}"), val_fraction=0.0, **settings)
+        return load_classification(section, bert, max_length=9).fingerprint
+
+    first = of("a,0\nb,1\n")
+    assert first == of("a,0\nb,1\n")
+    others = [of("a,0\nc,1\n"), of("a,1\nb,0\n"), of("b,1\na,0\n"), of("a,0\nb,1\n", random_crop=0.5)]
+    assert len({first, *others}) == 5
+
+
+def test_the_fingerprint_takes_little_memory():
+    """The rows of Amazon and Yelp as one text are gigabytes."""
+    import tracemalloc
+
+    from groundup.data.classification.examples import Example
+    from groundup.data.classification.load import _fingerprint  # pyright: ignore[reportPrivateUsage]
+
+    rows = [Example("x" * 1000, 0, "here")] * 20_000
+    tracemalloc.start()
+    _fingerprint({"train": (rows, [0] * len(rows))}, "settings")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
 
 
 def test_batches_are_grouped_by_length_and_the_same_again(reviews: Path, dataset: Dataset, bert: Any):
@@ -123,7 +255,7 @@ def test_the_length_table_says_what_is_cut(reviews: Path, dataset: Dataset, bert
     lengths = [i % 12 + 3 for i in range(40)]
     table = data.table.splits[0]
     assert (table.rows, table.tokens, table.longest) == (40, sum(lengths), 14)
-    assert (table.cut, table.lost) == (sum(n > 8 for n in lengths), sum(max(0, n - 8) for n in lengths))
+    assert (table.over, table.lost) == (sum(n > 8 for n in lengths), sum(max(0, n - 8) for n in lengths))
     assert table.p50 == sorted(lengths)[20]
     lines = str(data.table).splitlines()
     assert lines[0].split() == ["rows", "tokens", "p50", "p90", "max", "cut", "to", "8", "tokens", "lost"]
@@ -180,97 +312,6 @@ def test_settings_of_the_hub_do_not_go_with_files(
         load_classification(dataset(reviews, **settings), bert, max_length=9)
 
 
-# --- by name -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What `datasets.load_dataset` gives for an id, instead of the hub."""
-    import datasets
-
-    there: dict[str, Any] = {}
-
-    def load_dataset(name: str, config: str | None = None, **workers: Any) -> Any:
-        if name not in there:
-            raise ConnectionError("no network")
-        return datasets.DatasetDict(there[name])
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return there
-
-
-def split_of(names: list[str], labels: list[int], **columns: list[str]) -> Any:
-    import datasets
-
-    features = {name: datasets.Value("string") for name in columns} | {"label": datasets.ClassLabel(names=names)}
-    return datasets.Dataset.from_dict({**columns, "label": labels}, features=datasets.Features(features))
-
-
-@pytest.mark.parametrize(
-    ("name", "id", "columns"),
-    [
-        ("imdb", "stanfordnlp/imdb", ["text"]),
-        ("ag_news", "fancyzhx/ag_news", ["text"]),
-        ("sst2", "stanfordnlp/sst2", ["sentence"]),
-        ("SST-2", "stanfordnlp/sst2", ["sentence"]),
-        ("amazon", "fancyzhx/amazon_polarity", ["title", "content"]),
-        ("amazon_polarity", "fancyzhx/amazon_polarity", ["title", "content"]),
-        ("yelp_polarity", "fancyzhx/yelp_polarity", ["text"]),
-        ("fancyzhx/yelp_polarity", "fancyzhx/yelp_polarity", ["text"]),
-    ],
-)
-def test_data_sets_by_name(
-    published: dict[str, Any], dataset: Dataset, bert: Any, name: str, id: str, columns: list[str]
-):
-    texts = {column: [f"{chr(97 + i)} {chr(98 + i)}" for i in range(3)] for column in columns}
-    train = split_of(["neg", "pos"], [1, 0, 1], **texts)
-    published[id] = {"train": train, "test": train, "unsupervised": train}
-    data = load_classification(dataset(name), bert, max_length=9)
-    assert data.label_names == ("neg", "pos")
-    assert [row.labels for row in data.train] == [1, 0, 1]
-    assert data.heldout_is == "test"
-    assert data.train_texts[0] == " ".join(["a b"] * len(columns))
-
-
-def test_a_test_split_without_labels_is_left_out(
-    published: dict[str, Any], dataset: Dataset, bert: Any, capsys: pytest.CaptureFixture[str]
-):
-    names = ["negative", "positive"]
-    published["stanfordnlp/sst2"] = {
-        "train": split_of(names, [1, 0], sentence=["a", "b"]),
-        "validation": split_of(names, [1, 0], sentence=["c", "d"]),
-        "test": split_of(names, [-1, -1], sentence=["e", "f"]),
-    }
-    data = load_classification(dataset("sst2"), bert, max_length=9)
-    assert (data.heldout_is, data.test) == ("validation", None)
-    assert "the test split of stanfordnlp/sst2 has no labels and is left out" in capsys.readouterr().err
-
-
-def test_rows_of_the_hub_without_a_text_are_left_out(
-    published: dict[str, Any], dataset: Dataset, bert: Any, capsys: pytest.CaptureFixture[str]
-):
-    rows = split_of(["n", "p"], [1, 0, 1, 0], text=["a", "", "b", "c"])
-    published["stanfordnlp/imdb"] = {"train": rows, "test": rows}
-    data = load_classification(dataset("imdb"), bert, max_length=9)
-    assert data.train_texts == ["a", "b", "c"]
-    assert "1 of 4 rows have no text" in capsys.readouterr().err
-
-
-def test_without_network_it_says_how_to_give_files(published: dict[str, Any], dataset: Dataset, bert: Any):
-    with pytest.raises(UserError) as caught:
-        load_classification(dataset("imdb"), bert, max_length=9)
-    said = str(caught.value)
-    assert said.startswith("dataset.name is 'imdb': the Hugging Face dataset stanfordnlp/imdb is not on this machine")
-    assert "dataset.train_path" in said
-    assert "stdlib-docstrings" in said
-    assert "\n" not in said
-
-
-def test_streaming_a_data_set_of_classes_is_refused(published: dict[str, Any], dataset: Dataset, bert: Any):
-    with pytest.raises(UserError, match=r"dataset.streaming: the labels of stanfordnlp/imdb are counted before"):
-        load_classification(dataset("imdb", streaming=True), bert, max_length=9)
-
-
 # --- the docstrings ------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +344,12 @@ def test_the_docstrings_are_balanced_and_can_be_learned(dataset: Dataset):
 
 
 def test_they_go_by_their_name(dataset: Dataset, bert: Any):
+    from groundup.data.classification.docstrings import stdlib_docstrings
+
     data = load_classification(dataset("stdlib-docstrings", max_documents=100), bert, max_length=32)
-    assert len(data.train) + len(data.heldout) == 100
-    assert isinstance(dataset("x"), SimpleNamespace)
+    source = stdlib_docstrings()
+    assert data.label_names == source.label_names
+    label_of = {example.where: example.label for example in source.splits["train"]}
+    rows = [*data.train, *data.heldout]
+    assert len(rows) == 100
+    assert [data.label_names[int(row.labels)] for row in rows] == [label_of[row.where] for row in rows]  # pyright: ignore

@@ -167,7 +167,7 @@ def test_pairs_by_their_usual_names(write: Write, dataset: Dataset):
         ("text,label\na,0\nb,0\n", "all 2 training rows of .* have one class, '0'"),
         ("text,label\na,0\nb,0.5\n", r"a\.csv:3: the label is '0.5', a number between classes"),
         ("text,label\na,1\nb,x\n", r"a\.csv:3: the label is 'x', and those before are whole numbers"),
-        ("text,label\na,1\nb,-1\n", r"a\.csv:3: the label '-1' says that the row has none"),
+        ("text,label\na,0\nb,-1\n", r"a\.csv:3: the label '-1' says that the row has none"),
         ("text,label\na,1\nb,nan\n", r"a\.csv:3: the label is 'nan'"),
         ("text,kind\na,1\nb,0\n", r"no column of labels .* among text, kind: name it in dataset.label_column"),
         ("left,right,label\na,b,1\nc,d,0\n", "has the columns left, right: name the one with the text"),
