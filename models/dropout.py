@@ -13,9 +13,10 @@ from .config import ModelConfig
 class Dropout(nn.Dropout):
     """Zeroes each element with probability p and divides the rest by 1 - p, in training only."""
 
-    def __init__(self, config: ModelConfig, field: str) -> None:
-        super().__init__(getattr(config, field))
-        self.field = field  # its name in ModelConfig, which Model.set_dropout goes by
+    def __init__(self, rate: ModelConfig | float, field: str) -> None:
+        """`field` is its name in ModelConfig, which has the rate, or that of a rate which is given."""
+        super().__init__(getattr(rate, field) if isinstance(rate, ModelConfig) else rate)
+        self.field = field  # what Model.set_dropout goes by
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def install(model: Model, adapted: Adapted, downs: Iterable[tuple[Group, Tensor,
     adapted.frozen = frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
     model.requires_grad_(False)
     for group, weight, alpha in downs:
-        down = Down(weight, adapted.dropout, len(group))
+        down = Down(weight, adapted, len(group))
         for i, part in enumerate(group):
             LoRA(modules[part], down, i, alpha, adapted).attach_to(modules[part])
 

@@ -24,12 +24,14 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..config import ModelConfig
+from ..dropout import Dropout
 from .product import AdaptedProduct
 
 if TYPE_CHECKING:
     from ..hf.families import Origin
 
 CHILD = "lora"  # the adapter's name in its Linear
+DROPOUT = "lora_dropout"  # what Model.set_dropout calls the rate of all adapters
 
 
 @dataclass(eq=False)
@@ -40,6 +42,21 @@ class Carried:
     modules: dict[str, tuple[int, float]] = field(
         default_factory=dict[str, tuple[int, float]]
     )  # rank and alpha of each
+
+
+@dataclass(eq=False)
+class _Lent:
+    """What a Down made of x, for the Linears that have yet to ask for it."""
+
+    by: Down
+    x: Tensor
+    whole: bool  # whether x takes a gradient from it
+    made: tuple[Tensor, Tensor]
+    waiting: int  # a bit for each of those Linears
+
+    def is_for(self, down: Down, x: Tensor, whole: bool, part: int) -> bool:
+        """Whether it is what such a Linear asks for."""
+        return self.by is down and self.x is x and self.whole == whole and bool(self.waiting & 1 << part)
 
 
 @dataclass(eq=False)
@@ -57,6 +74,8 @@ class Adapted:
     untied: tuple[ModelConfig, Origin | None] | None = (
         None  # configuration and origin of before merging untied the head
     )
+    # One for the whole model: what a pass that broke off has left goes when the next one makes its first.
+    lent: _Lent | None = None
 
     def scale(self, rank: int, alpha: float) -> float:
         """What B A is multiplied by."""
@@ -66,35 +85,32 @@ class Adapted:
 class Down(nn.Module):
     """A drop(x). Where one matrix of the checkpoint is several Linears here, they share it, and drop the same of x."""
 
-    def __init__(self, weight: Tensor, dropout: float, n_parts: int) -> None:
+    def __init__(self, weight: Tensor, adapted: Adapted, n_parts: int) -> None:
         """`weight` (r, in); `n_parts` Linears of one input will ask for it, in any order, once each."""
         super().__init__()
         self.weight = nn.Parameter(weight)
-        self.p = dropout
+        self.dropout = Dropout(adapted.dropout, DROPOUT)
+        self.adapted = adapted
         self._everyone = (1 << n_parts) - 1
-        self._waiting = 0  # a bit for each part that has not asked yet for what was made of _x
-        self._x: Tensor | None = None
-        self._whole = True  # whether x takes a gradient from what was made of it
-        self._made: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, part: int, whole: bool = True) -> tuple[Tensor, Tensor]:
         """x (..., in) -> A drop(x) (..., r), drop(x) (..., in)
 
         Not `whole`: where nothing is dropped, x takes no gradient here, for the caller will give it.
         """
-        made_alike = self._x is x and self._whole == whole and self._waiting & 1 << part
-        if self._made is None or not made_alike:
-            drops = self.training and self.p > 0
-            dropped = F.dropout(x, self.p) if drops else x
+        lent = self.adapted.lent
+        if lent is None or not lent.is_for(self, x, whole, part):
+            self.adapted.lent = lent = None  # before anything is made: it may hold the graph of a whole pass
+            drops = self.dropout.training and self.dropout.p > 0
+            dropped = self.dropout(x) if drops else x
             low = F.linear(dropped if whole or drops else x.detach(), self.weight.to(x.dtype))
-            self._x, self._whole, self._made, self._waiting = x, whole, (low, dropped), self._everyone
-        made, self._waiting = self._made, self._waiting & ~(1 << part)
-        if not self._waiting:
-            self._x = self._made = None
-        return made
+            lent = _Lent(self, x, whole, (low, dropped), self._everyone)
+        lent.waiting &= ~(1 << part)
+        self.adapted.lent = lent if lent.waiting else None
+        return lent.made
 
     def extra_repr(self) -> str:
-        return f"rank={len(self.weight)}, in_features={self.weight.shape[1]}, dropout={self.p}"
+        return f"rank={len(self.weight)}, in_features={self.weight.shape[1]}"
 
 
 class LoRA(nn.Module):

@@ -10,6 +10,7 @@ def test_takes_its_rate_from_its_field(tiny) -> None:
     config = tiny(embed_dropout=0.1, head_dropout=0.3)
     assert Dropout(config, "embed_dropout").p == 0.1
     assert Dropout(config, "head_dropout").p == 0.3
+    assert Dropout(0.2, "lora_dropout").p == 0.2
 
 
 def test_without_dropout_gives_each_module_its_mode_back() -> None:

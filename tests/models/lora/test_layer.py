@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from groundup.models import Model
+from groundup.models.dropout import Dropout
 from groundup.models.lora import LoRA, adapters, add_lora
 from groundup.models.lora.layer import Adapted, Down, init_down
 from torch import Tensor, nn
@@ -31,7 +35,7 @@ def make_linear(pack: Pack | None, bias: bool) -> tuple[Any, Tensor]:
 def put_on(linear: nn.Module, dropout: float = 0.0, **flags: bool) -> LoRA:
     """A random adapter of rank 3 and alpha 5."""
     adapted = Adapted(dropout, "none", flags.get("rslora", False), flags.get("dora", False), [])
-    adapter = LoRA(linear, Down(torch.randn(3, 13), dropout, 1), 0, 5.0, adapted)
+    adapter = LoRA(linear, Down(torch.randn(3, 13), adapted, 1), 0, 5.0, adapted)
     adapter.attach_to(linear)
     with torch.no_grad():
         adapter.B.normal_()
@@ -122,10 +126,10 @@ def test_one_matrix_of_the_checkpoint_drops_once(make: Callable[..., Model], mon
     x = torch.randn(2, 4, 24)
     drops = 0
 
-    def dropout(*arguments: Any) -> Tensor:
+    def dropout(x: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
         nonlocal drops
         drops += 1
-        return torch.dropout(*arguments, True)
+        return torch.dropout(x, p, training)
 
     monkeypatch.setattr(F, "dropout", dropout)
     added = [
@@ -134,10 +138,52 @@ def test_one_matrix_of_the_checkpoint_drops_once(make: Callable[..., Model], mon
     torch.testing.assert_close(added[0], added[1])
     torch.testing.assert_close(added[0], added[2])
     assert drops == 1
-    assert q.A._made is None  # pyright: ignore[reportPrivateUsage]
+    assert q.adapted.lent is None
     attention.q(x)
     attention.q(x)  # the same part asks again: a new pass
     assert drops == 3
+
+
+def test_a_pass_that_broke_off_is_held_no_longer_than_until_the_next(
+    make: Callable[..., Model], ids: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs out between q and v of the last layer: its graph is gone when the first layer is through again."""
+    model = make("gpt2")
+    add_lora(model, rank=2, dropout=0.5, target_modules=["c_attn"], seed=0)
+    model.train()
+    last = model.core.layers[-1].attn.f.v
+    given: list[weakref.ref[Any]] = []
+    forward = type(last).forward
+
+    def fails(self: Any, x: Tensor) -> Tensor:
+        if self is last:
+            given.append(weakref.ref(x))
+            raise MemoryError
+        return forward(self, x)
+
+    monkeypatch.setattr(type(last), "forward", fails)
+    with contextlib.suppress(MemoryError):
+        model(ids)
+    gc.collect()
+    assert given[0]() is not None
+    model.core.layers[0].attn.f.q(torch.randn(2, 4, 24))
+    gc.collect()
+    assert given[0]() is None
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora"])
+def test_the_rate_is_the_models_to_set(variant: Any, make: Callable[..., Model], ids: Tensor) -> None:
+    model = make("gpt2")
+    add_lora(model, rank=2, dropout=0.5, target_modules="all-linear", variant=variant, seed=0)
+    for adapter in adapters(model).values():
+        nn.init.normal_(adapter.B)
+    whole = model(ids)
+    model.train()
+    assert not torch.equal(model(ids), whole)
+    model.set_dropout(**dict.fromkeys({m.field for m in model.modules() if isinstance(m, Dropout)}, 0.0))
+    torch.testing.assert_close(model(ids), whole, rtol=1e-5, atol=1e-5)
+    model.set_dropout(lora_dropout=0.25)
+    assert {adapter.A.dropout.p for adapter in adapters(model).values()} == {0.25}
 
 
 def test_base_weights_read_what_is_not_dropped(make: Callable[..., Model], ids: Tensor) -> None:
@@ -234,7 +280,7 @@ def test_generate_and_attention_maps(name: str, adapted: Callable[..., Model], i
     assert torch.equal(made, again)
     maps = model.attention_maps(ids)
     for adapter in adapters(model).values():
-        assert adapter.A._made is None  # pyright: ignore[reportPrivateUsage]
+        assert adapter.adapted.lent is None
         nn.init.zeros_(adapter.B)
     changed = model.attention_maps(ids)
     assert all((a - b).abs().max() > 1e-3 for a, b in zip(maps, changed, strict=True))

@@ -68,7 +68,7 @@ def test_there_and_back(
     assert_same(again, model)
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
     for mine, theirs in zip(adapters(again).values(), adapters(model).values(), strict=True):
-        assert (mine.scale, mine.A.p) == (theirs.scale, 0.25)
+        assert (mine.scale, mine.A.dropout.p) == (theirs.scale, 0.25)
     assert {path.name for path in tmp_path.iterdir()} == {CONFIG, WEIGHTS}
 
 

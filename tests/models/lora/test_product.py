@@ -32,8 +32,8 @@ def make(kind: str, n_in: int = 37, n_out: int = 22, bias: bool = True) -> Any:
 def put_on(*linears: Any, rank: int = 3, dropout: float = 0.0, dora: bool = False) -> list[LoRA]:
     """Random adapters that share one A."""
     torch.manual_seed(1)
-    down = Down(torch.randn(rank, linears[0].in_features), dropout, len(linears))
     adapted = Adapted(dropout, "all", rslora=False, dora=dora, saved=[])
+    down = Down(torch.randn(rank, linears[0].in_features), adapted, len(linears))
     made = [LoRA(linear, down, i, 5.0, adapted) for i, linear in enumerate(linears)]
     for linear, adapter in zip(linears, made, strict=True):
         nn.init.normal_(adapter.B)
