@@ -12,6 +12,7 @@ from ..errors import UserError, nearest
 from ..models.model import Model
 
 _BLOCK = re.compile(r"core\.layers\.(\d+)\.")
+_GENERATOR = "generator."  # what stands before the names of a discriminator's
 
 
 def layer_factors(
@@ -25,6 +26,8 @@ def layer_factors(
     decay: for L layers, decay^(L - i) for layer i, decay^(L + 1) for embeddings, 1 for the last norm and the head
     (layer-wise decay as in BEiT, https://arxiv.org/abs/2106.08254).
 
+    A discriminator's generator has layers of its own, of which the same holds.
+
     Patterns: `*`, `?` and `[0-3]` as in file names; a pattern is of the whole name of a parameter, or of a module, for
     everything in it. The first that fits counts, else 1.
 
@@ -32,11 +35,11 @@ def layer_factors(
         UserError: a pattern that fits nothing that trains.
     """
     names = [name for name, p in model.named_parameters() if p.requires_grad]
-    L = model.config.n_layers
+    places = {name: _place(model, name) for name in names}
     if rule == "thirds":
-        return {name: THIRDS[max(0, min(2, 3 * _depth(name, L) // L))] for name in names}
+        return {name: THIRDS[max(0, min(2, 3 * depth // L))] for name, (depth, L) in places.items()}
     if decay is not None:
-        return {name: decay ** (L - _depth(name, L)) for name in names}
+        return {name: decay ** (L - depth) for name, (depth, L) in places.items()}
     if rule is None:
         return dict.fromkeys(names, 1.0)
     parts = {name: _parts(name) for name in names}
@@ -61,12 +64,15 @@ def describe_factors(groups: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _depth(name: str, n_layers: int) -> int:
-    """-1 for what comes before the layers, the number of a layer, n_layers for what comes after."""
+def _place(model: Model, name: str) -> tuple[int, int]:
+    """-> (depth, L): -1 for what comes before the layers, the number of a layer, L for what comes after."""
+    if model.generator is not None and name.startswith(_GENERATOR):
+        return _place(model.generator, name.removeprefix(_GENERATOR))
+    L = model.config.n_layers
     block = _BLOCK.match(name)
     if block:
-        return int(block[1])
-    return n_layers if name.startswith(("head.", "core.norm.")) else -1
+        return int(block[1]), L
+    return L if name.startswith(("head.", "core.norm.")) else -1, L
 
 
 def _parts(name: str) -> list[str]:
@@ -76,13 +82,16 @@ def _parts(name: str) -> list[str]:
 
 
 def _shown(name: str) -> str:
+    if name.startswith(_GENERATOR):
+        return f"the generator's {_shown(name.removeprefix(_GENERATOR))}"
     block = _BLOCK.match(name)
     if block:
         return f"layer {block[1]}"
     return "last norm" if name.startswith("core.norm.") else name.partition(".")[0]
 
 
-def _order(shown: str) -> tuple[int, int]:
-    if shown.startswith("layer "):
-        return 1, int(shown.split()[1])
-    return {"last norm": 2, "head": 3}.get(shown, 0), 0
+def _order(shown: str) -> tuple[bool, int, int]:
+    own = shown.removeprefix("the generator's ")
+    if own.startswith("layer "):
+        return own != shown, 1, int(own.split()[1])
+    return own != shown, {"last norm": 2, "head": 3}.get(own, 0), 0

@@ -10,6 +10,7 @@ import torch
 from groundup.errors import UserError
 from groundup.models import ModelConfig, build_model
 from groundup.models.lora import add_lora
+from groundup.models.replaced import attach_generator, generator_config
 from groundup.trainers.layer_rates import describe_factors, layer_factors
 from groundup.trainers.optimizers import build_adamw, parameter_groups, set_learning_rate
 from groundup.trainers.schedules import LearningRate
@@ -91,6 +92,24 @@ def test_adapters_have_the_rates_of_their_layers():
     assert factors
     assert all("lora" in name for name in factors)
     assert {factor for name, factor in factors.items() if ".layers.1." in name} == {0.5}
+
+
+@pytest.mark.parametrize(("rule", "decay"), [("thirds", None), (None, 0.5)])
+def test_a_generator_has_the_rates_of_its_own_layers(rule: Any, decay: float | None):
+    """What is new of it learns as fast as the discriminator's; what they share is the discriminator's."""
+    model = build_model(ModelConfig(**SIZES, n_layers=3, causal=False), "replaced_token", seed=0)
+    attach_generator(model, generator_config(model.config, 1 / 3), seed=1)
+    factors = layer_factors(model, rule, decay)
+    own = {name: factor for name, factor in factors.items() if not name.startswith("generator.")}
+    assert own == layer_factors(build_model(model.config, "replaced_token", seed=0), rule, decay)
+    of_it = {name.removeprefix("generator."): factor for name, factor in factors.items() if name not in own}
+    expected = layer_factors(build_model(generator_config(model.config, 1 / 3), "masked_lm", seed=0), rule, decay)
+    assert of_it
+    assert of_it == {name: expected[name] for name in of_it}
+    assert {factor for name, factor in of_it.items() if name.startswith("head.")} == {1.0}
+    last = describe_factors(parameter_groups(model, 0.0, factors)).splitlines()[-1]
+    names = ["layer 2", "last norm", "head"] if rule == "thirds" else ["last norm", "head"]
+    assert last.endswith(", ".join([*names, *(f"the generator's {name}" for name in names)]))
 
 
 def test_every_parameter_moves_at_its_own_rate():
