@@ -3,11 +3,15 @@
 mask_inputs   masked next-token prediction, arXiv 2404.05961, section 2.2
 mask_tokens   masked language modelling, arXiv 1810.04805, section 3.1
 mask_for_generator   the same for replaced-token detection, arXiv 2003.10555, section 2
+
+What is drawn for a row is a function of (seed, epoch, row) alone, row r of batch i of B rows being number i B + r: so
+8 batches of 1 row are masked as 1 batch of 8, however wide each is padded. A row with anything that can be chosen
+keeps at least one target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,12 +26,12 @@ if TYPE_CHECKING:
 MASKED, REPLACED = 0.8, 0.1  # shares of the chosen tokens; the rest is left as it is
 
 
-def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, index: int) -> Batch:
+def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, index: int, epoch: int = 0) -> Batch:
     """Replace a share of the input tokens by `mask_id`; position i - 1 predicts the masked token i, nothing else does.
 
     batch: labels already shifted, so the label of i - 1 is the token at i. A token that nothing predicts (a row's or a
-    document's first) is never masked. Pure in (seed, index), index being the micro-batch's own; a batch with any
-    target keeps at least one. Raises UserError without a mask token.
+    document's first) is never masked. `index` is the batch's number within its `epoch`. Raises UserError without a
+    mask token.
     """
     import torch
 
@@ -36,9 +40,8 @@ def mask_inputs(batch: Batch, ratio: float, mask_id: int | None, *, seed: int, i
             "loss_fn next_token_mlm puts a mask token in place of tokens, and this tokenizer has neither one nor "
             "a single '_' that could serve: use another model.tokenizer_type"
         )
-    B, T = batch.input_ids.shape
-    draw = torch.from_numpy(_generator(seed, index).random((B, T - 1)))
     can = batch.labels[:, :-1] != IGNORE  # (B, T - 1): position t predicts t + 1 within the row
+    (draw,) = _draws(tuple(can.shape), 1, seed, index, epoch)
     chosen = _choose(draw, can.cpu(), ratio).to(batch.labels.device)
     inputs, labels = batch.input_ids.clone(), torch.full_like(batch.labels, IGNORE)
     inputs[:, 1:][chosen] = mask_id
@@ -55,14 +58,15 @@ def mask_tokens(
     *,
     seed: int,
     index: int,
+    epoch: int = 0,
     masked: float = MASKED,
     replaced: float = REPLACED,
 ) -> Batch:
     """Choose a share of the tokens to be guessed where they stand: 80 % of them masked, 10 % random, 10 % left alone.
 
     batch: labels as the sampler shifted them, which tell text from padding. `special` ids and padding are never chosen;
-    a random token is one of 0 .. vocab_size - 1. Pure in (seed, index), index being the micro-batch's own; a batch of
-    any text keeps at least one target. Raises UserError without a mask token.
+    a random token is one of 0 .. vocab_size - 1. `index` is the batch's number within its `epoch`. Raises UserError
+    without a mask token.
     """
     import torch
 
@@ -72,9 +76,8 @@ def mask_tokens(
             "name another with model.tokenizer"
         )
     ids = batch.input_ids.cpu()  # (B, T)
-    random = _generator(seed, index)
-    draw, kind = (torch.from_numpy(random.random(ids.shape)) for _ in range(2))
-    others = torch.from_numpy(random.integers(0, vocab_size, ids.shape))
+    draw, kind, other = _draws(tuple(ids.shape), 3, seed, index, epoch)
+    others = (other * vocab_size).to(ids.dtype)  # (B, T)
     predicts = batch.labels.cpu() != IGNORE  # so it is text, and so is what comes after it in the row
     can = predicts.clone()
     can[:, 1:] |= predicts[:, :-1]
@@ -88,7 +91,15 @@ def mask_tokens(
 
 
 def mask_for_generator(
-    batch: Batch, ratio: float, mask_id: int | None, vocab_size: int, special: Collection[int], *, seed: int, index: int
+    batch: Batch,
+    ratio: float,
+    mask_id: int | None,
+    vocab_size: int,
+    special: Collection[int],
+    *,
+    seed: int,
+    index: int,
+    epoch: int = 0,
 ) -> Batch:
     """As mask_tokens, every chosen token masked (ELECTRA), and with a mask of the padding where there is some.
 
@@ -97,8 +108,8 @@ def mask_for_generator(
     """
     import torch
 
-    given = {"seed": seed, "index": index, "masked": 1.0, "replaced": 0.0}
-    out = mask_tokens(batch, ratio, mask_id, vocab_size, special, **given)
+    given = {"seed": seed, "index": index, "epoch": epoch}
+    out = mask_tokens(batch, ratio, mask_id, vocab_size, special, **given, masked=1.0, replaced=0.0)
     predicts = batch.labels != IGNORE  # (B, T)
     real = predicts.flip(1).cummax(1).values.flip(1)  # up to the last target
     real[:, 1:] |= real[:, :-1].clone()
@@ -107,18 +118,26 @@ def mask_for_generator(
     return replace(out, attention_mask=real.to(torch.int64))
 
 
-def _generator(seed: int, index: int) -> np.random.Generator:
-    key = np.array([seed & 0xFFFFFFFFFFFFFFFF, index], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+def _draws(shape: tuple[int, ...], count: int, seed: int, index: int, epoch: int) -> Sequence[torch.Tensor]:
+    """For each of `count` purposes numbers from 0 to below 1, (B, T) each; a shorter row has the first of a longer."""
+    import torch
+
+    B, T = shape
+    rows = np.empty((B, T, count))
+    for b in range(B):
+        key = np.array([seed & 0xFFFFFFFFFFFFFFFF, index * B + b], dtype=np.uint64)
+        np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, epoch])).random(out=rows[b])
+    return torch.from_numpy(rows).unbind(-1)
 
 
 def _choose(draw: torch.Tensor, can: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Where `draw` falls below the ratio, and where it is lowest, among the places that `can` be chosen."""
+    """Where `draw` falls below the ratio, and where it is lowest in a row, among the places that `can` be chosen."""
     import torch
 
     if not 0.0 < ratio < 1.0:
         raise UserError(f"trainer.mask_ratio is {ratio}: it is a share, above 0 and below 1")
+    if not can.shape[1]:
+        return can
     draw = torch.where(can, draw, 2.0)
-    lowest = torch.zeros_like(draw, dtype=torch.bool).view(-1)
-    lowest[draw.argmin()] = True
-    return ((draw < ratio) | lowest.view_as(draw)) & can
+    lowest = torch.zeros_like(can).scatter_(1, draw.argmin(1, keepdim=True), True)
+    return ((draw < ratio) | lowest) & can

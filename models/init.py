@@ -6,6 +6,8 @@
     kaiming  Linears N(0, gain / sqrt(fan)), the gain that of `init_nonlinearity`       arXiv 1502.01852
     none     what torch's modules start with: Linears U(+-1 / sqrt(fan_in)), biases too, embeddings N(0, 1)
 
+A head that a checkpoint has not, and every classifier's, is N(0, init_std) cut off at two deviations (BERT's code).
+
 Under xavier and kaiming embeddings are N(0, init_std), as under gpt2: an embedding is looked up, not multiplied by, and
 where it is tied to the head a gain over its fan would spoil the first loss. In all but none biases are 0; norms always
 start as the identity, since a weight of one dimension has no fan.
@@ -14,11 +16,14 @@ start as the identity, since a weight of one dimension has no fan.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .block import Block
 from .config import Activation, ModelConfig
+from .heads import ClassificationHead
 
 # What keeps the variance through each nonlinearity: torch's calculate_gain, which knows neither gelu nor silu.
 GAINS: dict[Activation, float] = {
@@ -35,8 +40,35 @@ GAINS: dict[Activation, float] = {
 
 def initialise(model: nn.Module, config: ModelConfig) -> None:
     """Fill every weight of `model` in place, from torch's global generator."""
-    if config.init == "none":
-        return
+    if config.init != "none":
+        _fill(model, config)
+    head = getattr(model, "head", None)
+    if isinstance(head, ClassificationHead):
+        initialise_head(head, config)
+
+
+def initialise_head(
+    head: nn.Module, config: ModelConfig, tokens: Tensor | None = None, seed: int | None = None
+) -> None:
+    """Fill the Linears of a new head in place, each as new_weight has it. Norms stay the identity, and so does the
+    embedding `tokens` what it was, where the head is tied to it. `seed` None: torch's global generator.
+    """
+    with torch.no_grad(), torch.random.fork_rng([], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        for linear in (module for module in head.modules() if isinstance(module, nn.Linear)):
+            for parameter in linear.parameters():
+                if parameter is not tokens:
+                    parameter.copy_(new_weight(parameter.shape, config.init_std))
+
+
+def new_weight(shape: Sequence[int], std: float) -> Tensor:
+    """A matrix N(0, std) cut off at two deviations, a bias of 0. In fp32 on the CPU: the same whatever the device."""
+    new = torch.zeros(tuple(shape), device="cpu")
+    return nn.init.trunc_normal_(new, std=std, a=-2 * std, b=2 * std) if new.dim() > 1 else new
+
+
+def _fill(model: nn.Module, config: ModelConfig) -> None:
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     residual = {linear for block in blocks for linear in (block.attn.f.out, block.ffn.f.down)}
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}

@@ -5,6 +5,9 @@
 
 No gradient passes from the second to the generator: what it says is drawn from its distribution. A drawn token that is
 the text's own counts as not replaced. Both means are over the whole accumulation window; padding is no token.
+
+What is drawn hangs on the distributions, the seed and the masked row alone, on no generator's state: a window gives one
+gradient however it is cut, also where memory ran out, and the same model is measured on the same replacements.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from ..data.sampling import IGNORE, Batch
 from ..models.heads import before_cap, cap_logits
 from ..models.hf.families import family
 from ..models.hf.loader import heads_in, load_pretrained
+from ..models.init import initialise_head
 from ..models.kernels import uses_kernels
 from ..models.model import Model, build_model
 from ..models.replaced import attach_generator, generator_config
@@ -35,6 +39,8 @@ from .precision import Precision
 from .settings import Settings
 
 DISCRIMINATOR_WEIGHT = 50.0
+_BITS = 30  # of a drawn number: a distribution's shares of 2^30 fit int32
+_GOLDEN = -0x61C8864680B583EB
 
 
 @dataclass
@@ -46,6 +52,7 @@ class ReplacedTokenLoss:
     chunk: int
     weight: float = DISCRIMINATOR_WEIGHT
     smoothing: float = 0.0  # of the generator's loss
+    seed: int = 0  # of what is drawn in training
 
     def __post_init__(self) -> None:
         assert self.model.generator is not None
@@ -66,7 +73,7 @@ class ReplacedTokenLoss:
         filled = loss_backward(
             hidden,
             batch.labels,
-            self._drawing(drawn, None),
+            self._drawing(drawn, numbers(batch, self.seed)),
             chunk=self.chunk,
             scale=scale,
             smoothing=self.smoothing,
@@ -80,12 +87,8 @@ class ReplacedTokenLoss:
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch], stop: Callable[[], bool]) -> dict[str, float] | None:
-        """loss, generator_loss, discriminator_loss, discriminator_accuracy, replaced_share, tokens, seconds.
-
-        Tokens are drawn by a generator of its own, so that the same model is measured on the same replacements.
-        """
+        """loss, generator_loss, discriminator_loss, discriminator_accuracy, replaced_share, tokens, seconds."""
         was_training, started = self.model.training, time.perf_counter()
-        random = torch.Generator(self.model.embedder.tokens.weight.device).manual_seed(0)
         filled, told, right, replaced, masked, tokens = 0.0, 0.0, 0, 0, 0, 0
         self.model.eval()
         try:
@@ -96,9 +99,8 @@ class ReplacedTokenLoss:
                 with self.precision.autocast():
                     hidden = self.generator.hidden_states(**batch.inputs)
                     softcap = before_cap(self.generator.head)[1]
-                    loss, count = loss_sum(
-                        hidden, batch.labels, self._drawing(drawn, random), chunk=self.chunk, softcap=softcap
-                    )
+                    drawing = self._drawing(drawn, numbers(batch, 0))
+                    loss, count = loss_sum(hidden, batch.labels, drawing, chunk=self.chunk, softcap=softcap)
                 loss_told, (logits, is_replaced) = self._tell(batch, drawn, self.model.hidden_states)
                 filled, masked = filled + loss.item(), masked + count
                 told, tokens = told + loss_told.item(), tokens + len(logits)
@@ -126,16 +128,19 @@ class ReplacedTokenLoss:
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
-    def _drawing(self, drawn: list[Tensor], random: torch.Generator | None) -> Callable[[Tensor], Tensor]:
-        """The generator's head, (n, C) -> (n, V), which also draws a token from each distribution: (n,) to `drawn`."""
+    def _drawing(self, drawn: list[Tensor], by: Tensor) -> Callable[[Tensor], Tensor]:
+        """The generator's head, (n, C) -> (n, V), which also draws a token from each distribution: (n,) to `drawn`.
+
+        by: (N,), a number for each masked token, in their order.
+        """
         head, softcap = before_cap(self.generator.head)
 
         def logits(states: Tensor) -> Tensor:
             with self.precision.autocast():
                 z = head(states)  # (n, V)
             with torch.no_grad():
-                noise = torch.empty_like(z, dtype=torch.float32).exponential_(generator=random)
-                drawn.append((cap_logits(z.float(), softcap) - noise.log_()).argmax(-1))  # the Gumbel trick
+                done = sum(map(len, drawn))
+                drawn.append(draw(cap_logits(z.float(), softcap), by[done : done + len(z)]))
             return z
 
         return logits
@@ -155,6 +160,39 @@ class ReplacedTokenLoss:
         logits, is_replaced = logits[real].float(), (filled != original)[real]  # (n,), (n,)
         loss = F.binary_cross_entropy_with_logits(logits, is_replaced.float(), reduction="sum")
         return loss, (logits, is_replaced)
+
+
+def numbers(batch: Batch, seed: int) -> Tensor:
+    """For each masked token of a batch, (N,), a number from 0 to below 2^30 that hangs on its place, row and the seed.
+
+    Row and place go through splitmix64 (Steele et al., 2014), whose arithmetic is that of wrapping int64 everywhere.
+    """
+    place = torch.arange(1, batch.labels.shape[1] + 1, device=batch.labels.device) * _GOLDEN  # (T,)
+    row = (_mixed(batch.input_ids + place) * _real(batch)).sum(1, keepdim=True)  # (B, 1), whatever the padding
+    return _shifted(_mixed(_mixed(row + seed % 2**63) + place), 64 - _BITS)[batch.labels != IGNORE]
+
+
+def draw(logits: Tensor, by: Tensor) -> Tensor:
+    """The token on whose share of the distribution a number from 0 to below 2^30 falls: (n, V), (n,) -> (n,)
+
+    Shares are summed as integers, which gives the same in any order: torch.cumsum of floats on CUDA does not.
+    """
+    shares = logits.softmax(-1).mul_(2**_BITS).int().cumsum(-1, dtype=torch.int32)  # (n, V)
+    at = by * shares[:, -1] >> _BITS  # below the last share, which rounding has made a bit less than 2^30
+    found = torch.searchsorted(shares, at.int()[:, None], right=True).squeeze(-1)
+    return found.clamp(max=logits.shape[-1] - 1)  # where a distribution is not finite any index does, if it is one
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """int64 -> int64, every bit of it hanging on every bit of x."""
+    x = (x ^ _shifted(x, 30)) * -0x40A7B892E31B1A47
+    x = (x ^ _shifted(x, 27)) * -0x6B2FB644ECCEEE15
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """To the right, zeros coming in."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _real(batch: Batch) -> Tensor:
@@ -179,7 +217,8 @@ def replaced_tokens(run: RunConfig, model: Model, precision: Precision, settings
     if model.task != "replaced_token":
         return None
     trainer = run.trainer
-    return ReplacedTokenLoss(model, precision, settings.chunk, trainer.discriminator_weight, trainer.label_smoothing)
+    given = (trainer.discriminator_weight, trainer.label_smoothing, settings.seed)
+    return ReplacedTokenLoss(model, precision, settings.chunk, *given)
 
 
 def pretrained_discriminator(start: Start, device: torch.device, seed: int) -> Model:
@@ -201,6 +240,7 @@ def pretrained_discriminator(start: Start, device: torch.device, seed: int) -> M
     model = build_model(config, "replaced_token", device=device, seed=seed)
     model.embedder.load_state_dict(trunk.embedder.state_dict())
     model.core.load_state_dict(trunk.core.state_dict())
+    initialise_head(model.head, config, seed=seed)
     if origin is not None and "replaced_token" in family(origin.family).HEADS:
         model.origin = replace(origin, architecture=None, extras={})
     return model

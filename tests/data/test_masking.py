@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from groundup.data.masking import mask_inputs, mask_tokens
+from groundup.data.masking import mask_for_generator, mask_inputs, mask_tokens
 from groundup.data.sampling import IGNORE, Batch
 from groundup.errors import UserError
 
@@ -63,6 +65,27 @@ def test_a_function_of_seed_and_index() -> None:
     assert ids(1, 2) == ids(1, 2)
     assert len({str(ids(seed, index)) for seed in (1, 2, -1) for index in (0, 1, 2)}) == 9
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("kind", [mask_inputs, mask_tokens, mask_for_generator])
+def test_rows_are_masked_alike_however_batches_are_cut(kind: Any, size: int) -> None:
+    """Rows 8 to 15 of an epoch, as one batch of 8 and as several, these no wider than their rows."""
+    batch, lengths = packed(B=8), [40, 9, 17, 40, 5, 5, 5, 5]
+    for row, length in enumerate(lengths):
+        batch.labels[row, length - 1 :] = IGNORE
+    given = {"ratio": 0.3, "mask_id": MASK, "seed": 5, "epoch": 2}
+    given |= {} if kind is mask_inputs else {"vocab_size": VOCABULARY, "special": SPECIAL}
+    whole = kind(batch, index=1, **given)
+    assert (whole.labels != IGNORE).any(1).all()  # a target a row
+    other = kind(batch, index=1, **given | {"epoch": 3})
+    assert not torch.equal(other.labels, whole.labels)
+    for start in range(0, 8, size):
+        rows, width = slice(start, start + size), max(lengths[start : start + size])
+        cut = Batch(batch.input_ids[rows, :width], batch.labels[rows, :width])
+        masked = kind(cut, index=(8 + start) // size, **given)
+        assert torch.equal(masked.input_ids, whole.input_ids[rows, :width])
+        assert torch.equal(masked.labels, whole.labels[rows, :width])
 
 
 def test_the_batch_itself_is_left_alone() -> None:

@@ -17,7 +17,7 @@ from groundup.models.replaced import attach_generator, generator_config
 from groundup.trainers.export import export_run
 from groundup.trainers.metrics import read_jsonl
 from groundup.trainers.precision import build_precision
-from groundup.trainers.replaced_tokens import ReplacedTokenLoss
+from groundup.trainers.replaced_tokens import ReplacedTokenLoss, draw, numbers
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -136,11 +136,10 @@ def test_a_generator_is_narrower_and_as_deep(size: float, heads: int, width: int
         generator_config(config, 0.0)
 
 
-def test_a_window_gives_one_gradient_however_it_is_cut(monkeypatch: pytest.MonkeyPatch):
-    """Ragged rows in eights, fours and ones; what is drawn is made a function of the distribution alone."""
-    monkeypatch.setattr(Tensor, "exponential_", lambda self, generator=None: self.fill_(1.0))
+def test_a_window_gives_one_gradient_however_it_is_cut():
+    """Ragged rows in eights, fours and ones: the same tokens are drawn for them."""
     model, whole = pair(), batch_of(8)
-    objective = ReplacedTokenLoss(model, CPU, chunk=5)
+    objective = ReplacedTokenLoss(model, CPU, chunk=5, seed=3)
     assert whole.attention_mask is not None
     expected: dict[str, Tensor] = {}
     for size in (8, 4, 1):
@@ -164,16 +163,50 @@ def test_a_window_gives_one_gradient_however_it_is_cut(monkeypatch: pytest.Monke
 
 
 def test_tokens_are_drawn_from_the_generators_distribution():
+    """Over rows of few different tokens, and over the places of one long row; by chunks and in order."""
     model = pair()
-    objective = ReplacedTokenLoss(model, CPU, chunk=2**40)
-    states = torch.randn(1, 18, generator=torch.Generator().manual_seed(1)).expand(20_000, -1)
-    drawn: list[Tensor] = []
-    random = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        logits = objective._drawing(drawn, random)(states)
-    share = torch.bincount(torch.cat(drawn), minlength=37) / 20_000
-    torch.testing.assert_close(share, logits[0].softmax(-1), atol=0.015, rtol=0)
-    assert (share > 0.05).sum() > 1
+    objective = ReplacedTokenLoss(model, CPU, chunk=999)
+    state = torch.randn(1, 18, generator=torch.Generator().manual_seed(1))
+    ids = torch.cartesian_prod(*[torch.arange(5, 9)] * 7)  # (4^7, 7)
+    for batch in (Batch(ids, torch.full_like(ids, 5)), Batch(ids.view(1, -1), torch.full((1, ids.numel()), 5))):
+        by, drawn = numbers(batch, seed=0), list[Tensor]()
+        assert by.dtype == torch.int64
+        assert 0 <= int(by.min()) < 2**16
+        assert 2**30 - 2**16 < int(by.max()) < 2**30
+        with torch.no_grad():
+            drawing = objective._drawing(drawn, by)
+            logits = torch.cat([drawing(state.expand(count, -1)) for count in (50_000, len(by) - 50_000)])
+        share = torch.bincount(torch.cat(drawn), minlength=37) / len(by)
+        expected = logits[0].softmax(-1)
+        torch.testing.assert_close(share, expected, atol=5 * (0.25 / len(by)) ** 0.5, rtol=0)
+        assert (share > 0.05).sum() > 1
+        near = torch.corrcoef(torch.stack([by[:-1], by[1:]]).float())[0, 1]
+        assert abs(near.item()) < 5 / len(by) ** 0.5
+
+
+def test_what_is_drawn_hangs_on_row_place_and_seed():
+    ids = torch.randint(5, 37, (6, 9), generator=torch.Generator().manual_seed(0))
+    batch = Batch(ids, ids.clone())
+    by = numbers(batch, 1).view(6, 9)
+    assert torch.equal(numbers(Batch(ids[2:4], ids[2:4]), 1).view(2, 9), by[2:4])
+    padded = Batch(*[torch.nn.functional.pad(ids, (0, 3), value=0)] * 2, attention_mask=torch.ones(6, 12).long())
+    padded.attention_mask[:, 9:] = 0  # pyright: ignore[reportOptionalSubscript]
+    assert torch.equal(numbers(padded, 1).view(6, 12)[:, :9], by)
+    other = ids.clone()
+    other[:, 4] += 1
+    assert not (numbers(Batch(other, ids), 1).view(6, 9) == by).any()
+    assert not (numbers(batch, 2).view(6, 9) == by).any()
+    assert len(by.unique()) == by.numel()
+
+
+def test_the_share_a_number_falls_on():
+    """Whole shares, one of them empty; the ends of each, and what is not finite still gives an id."""
+    logits = torch.tensor([0.25, 0.0, 0.5, 0.25]).log().expand(6, -1)
+    quarter = 2**28
+    near = 1000  # softmax rounds
+    by = torch.tensor([0, quarter - near, quarter + near, 3 * quarter - near, 3 * quarter + near, 4 * quarter - 1])
+    assert draw(logits, by).tolist() == [0, 0, 2, 2, 3, 3]
+    assert draw(torch.full((2, 5), torch.nan), by[:2]).max() < 5
 
 
 def test_held_out_numbers_are_the_same_each_time():
