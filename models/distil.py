@@ -52,6 +52,7 @@ def student_of(teacher: Model, layers: Sequence[int]) -> Model:
 
     It comes from where the teacher does, so that save_pretrained writes the same family, with the depth it has.
     """
+    from .heads import labels_of
     from .hf.loader import WithoutInit
     from .model import Model
 
@@ -66,7 +67,7 @@ def student_of(teacher: Model, layers: Sequence[int]) -> Model:
         if layer in places:
             weights[f"core.layers.{places[layer]}.{rest}"] = tensor
     with tokens.device, WithoutInit():
-        student = Model(config, teacher.task).to(tokens.dtype)
+        student = Model(config, teacher.task, labels_of(teacher.head)).to(tokens.dtype)
     student.load_state_dict(weights)
     student.origin = teacher.origin
     return student.train(teacher.training)

@@ -121,6 +121,11 @@ def build_head(config: ModelConfig, task: Task, tokens: nn.Embedding, num_labels
     return ReplacedTokenHead(config) if task == "replaced_token" else nn.Identity()
 
 
+def labels_of(head: nn.Module) -> int | None:
+    """How many classes a head tells apart; None where it is no classifier's."""
+    return head.out.out_features if isinstance(head, ClassificationHead) else None
+
+
 def before_cap(head: nn.Module) -> tuple[Callable[[Tensor], Tensor], float | None]:
     """The head without the last step of a soft-capped one, and the cap: a loss takes that step without keeping it."""
     if isinstance(head, (LMHead, MaskedLMHead)) and head.softcap is not None:

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .config import ModelConfig, Task
+from .heads import labels_of
 from .hf.families import Origin
 from .model import Model, build_model
 from .replaced import attach_generator
 from .start import STATE
 
-MODEL, EXTRAS = "model.safetensors", "extras.safetensors"
+MODEL, EXTRAS, ORIGIN = "model.safetensors", "extras.safetensors", "origin"
 FORMAT = 1  # of state.json
 
 
@@ -58,26 +59,29 @@ def empty_model(
         if (moved := beside(checkpoint, "base")) is not None:  # of random weights, kept with the run
             state = {**state, "base": {**state["base"], "source": str(moved)}}
         model = restored(state, tensor_names(checkpoint / MODEL), device)
-        model.origin = _origin(checkpoint, state.get("origin")) or model.origin
+        model.origin = origin_of(checkpoint, state) or model.origin
         return model
     config = config or ModelConfig.from_dict(state["model_config"])
     model = build_model(config, state["task"], state.get("num_labels"), device)
     if "generator" in state:
         attach_generator(model, ModelConfig.from_dict(state["generator"]))
-    model.origin = _origin(checkpoint, state.get("origin"))
+    model.origin = origin_of(checkpoint, state)
     return model
 
 
 def save_whole(model: Model, folder: Path) -> Path:
-    """Write a model that no checkpoint holds, in the form of a run's: load_saved reads it. -> `folder`
+    """Write a model that no checkpoint holds, in the form of a run's, its origin too: load_saved reads it. -> `folder`
 
     Raises:
         UserError: the disk refuses.
     """
     weights = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     state = {"format": FORMAT, "step": 0, "task": model.task, "model_config": model.config.to_dict()}
+    if (labels := labels_of(model.head)) is not None:
+        state["num_labels"] = labels
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        state["origin"] = keep_origin(model, folder / ORIGIN)
         save_file(weights, folder / MODEL, metadata={"format": "pt"})
         (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
     except (OSError, SafetensorError) as error:
@@ -170,11 +174,17 @@ def keep_origin(model: Model, folder: Path) -> dict[str, str | None] | None:
     return {"family": origin.family, "architecture": origin.architecture, "folder": str(folder.resolve())}
 
 
-def _origin(checkpoint: Path, said: dict[str, Any] | None) -> Origin | None:
-    """The origin that keep_origin kept, also after the run was moved."""
+def origin_of(checkpoint: Path, state: Mapping[str, Any]) -> Origin | None:
+    """The origin that keep_origin kept, also after the run was moved; None of a model that was described.
+
+    Raises:
+        UserError: it is gone, or damaged.
+    """
+    said = state.get("origin")
     if said is None:
         return None
-    folder = beside(checkpoint, "origin") or Path(said["folder"])
+    within = checkpoint / ORIGIN  # of what save_whole wrote
+    folder = within if within.is_dir() else beside(checkpoint, ORIGIN) or Path(said["folder"])
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -13,15 +13,18 @@ from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData
 from ..data.rows import Row, one_epoch, spread
 from ..data.sampling import Batch
-from ..errors import UserError
 from ..evaluation.baseline import NAME, fit_baseline
+from ..models.config import ModelConfig
+from ..models.distil import student_config, student_of
 from ..models.hf.families import model_config
 from ..models.hf.loader import load_pretrained
 from ..models.model import Model, build_model
-from ..models.saved import load_saved
+from ..models.saved import load_saved, origin_of, read_state
 from ..models.start import Start
 from .folder import RunFolder
 from .load import files_of
+
+_OF_CLASSIFIERS = ("classifier_activation", "classifier_dropout", "classifier_pooling", "head_dropout")
 
 
 def classifier(
@@ -36,24 +39,26 @@ def classifier(
     """The model of a checkpoint with a head of as many classes as there are names, in fp32, to be trained.
 
     A head in the checkpoint of that many classes is taken; any other gives way to a new one, drawn from a truncated
-    normal, the same for the same seed. With `random` only the shape is taken. `pad_id` is what rows are padded with: a
-    decoder's config.json has to name it for transformers to find where a row ends.
+    normal, the same for the same seed. Of a student's start only some layers are taken; with `random` only the shape.
+    `pad_id` is what rows are padded with: a decoder's config.json has to name it for transformers to find where a row
+    ends.
 
     Raises:
         UserError: the family has no classifier here, or a file is missing or damaged.
     """
     n, device = len(label_names), torch.device(device)
-    if start.own:
-        model = _of_run(start, n, device, seed)
-    elif random:
-        if start.hf is None:
-            raise UserError(f"{start.name}: its config.json is not known: leave model.init out")
-        config = model_config(start.hf, "classification", start.name)
+    if random:
+        config = classifier_config(start)
+        config = config if start.layers is None else student_config(config, start.layers)
         model = build_model(config, "classification", n, device=device, seed=seed)
+    elif start.own:
+        model = classifier_of_run(start, n, device, seed)
     else:
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             model = load_pretrained(files_of(start), "classification", dtype="fp32", device=device, num_labels=n)
+    if start.layers is not None and not random:
+        model = student_of(model, start.layers)
     name_labels(model, label_names, pad_id)
     return model.train()
 
@@ -70,12 +75,34 @@ def name_labels(model: Model, names: Sequence[str], pad_id: int | None = None) -
     model.origin = replace(model.origin, config={**config, **words})
 
 
-def _of_run(start: Start, n: int, device: torch.device, seed: int) -> Model:
-    """The blocks of a run of ours; its head too where it tells as many classes apart."""
-    own = load_saved(Path(start.place), dtype=torch.float32, device=device)
-    if own.task == "classification" and own.head.get_submodule("out").get_parameter("weight").shape[0] == n:
+def classifier_config(start: Start) -> ModelConfig:
+    """The shape of a checkpoint, all layers of it, as a classifier: the head is its family's, where it has one.
+
+    Raises:
+        UserError: the family has no classifier here.
+    """
+    if start.hf is not None:
+        return model_config(start.hf, "classification", start.name)
+    place = Path(start.place)
+    state = read_state(place)
+    own, origin = ModelConfig.from_dict(state["model_config"]), origin_of(place, state)
+    if start.task == "classification" or origin is None:
         return own
-    model = build_model(start.config, "classification", n, device=device, seed=seed)
+    theirs = model_config(origin.config, "classification", start.name)
+    return replace(own, **{field: getattr(theirs, field) for field in _OF_CLASSIFIERS})
+
+
+def is_classifier(start: Start, n: int) -> bool:
+    """Whether a run of ours has a head of so many classes."""
+    return start.own and start.task == "classification" and read_state(Path(start.place)).get("num_labels") == n
+
+
+def classifier_of_run(start: Start, n: int, device: torch.device, seed: int) -> Model:
+    """The blocks of a run of ours, in fp32; its head too where it tells as many classes apart."""
+    own = load_saved(Path(start.place), dtype=torch.float32, device=device)
+    if is_classifier(start, n):
+        return own
+    model = build_model(classifier_config(start), "classification", n, device=device, seed=seed)
     model.embedder.load_state_dict(own.embedder.state_dict())
     model.core.load_state_dict(own.core.state_dict())
     model.origin = replace(own.origin, architecture=None, extras={}) if own.origin else None

@@ -12,6 +12,7 @@ from ..configs.schema import RunConfig
 from ..errors import UserError, notice
 from ..models.distil import student_of
 from ..models.hf.loader import heads_in, load_pretrained
+from ..models.init import initialise_head
 from ..models.model import Model, build_model
 from ..models.saved import load_saved
 from ..models.start import Start
@@ -135,6 +136,7 @@ def _pretrained(start: Start, device: torch.device, seed: int) -> Model:
     model = build_model(start.config, start.task, device=device, seed=seed)
     model.embedder.load_state_dict(trunk.embedder.state_dict())
     model.core.load_state_dict(trunk.core.state_dict())
+    initialise_head(model.head, start.config, model.embedder.tokens.weight, seed)
     model.origin = replace(trunk.origin, architecture=None, extras={}) if trunk.origin else None
     return model
 

@@ -19,14 +19,13 @@ from ..data.classification.load import ClassificationData
 from ..errors import UserError, notice
 from ..models.base import Base, train_only
 from ..models.config import ModelConfig, Task
-from ..models.hf.families import model_config
 from ..models.hf.loader import heads_in, load_pretrained, on_paper
 from ..models.lora import add_lora, save_adapter
 from ..models.lora.names import Names
 from ..models.model import Model, build_model
 from ..models.saved import save_whole
 from ..models.start import Start
-from .classifier import name_labels
+from .classifier import classifier_config, classifier_of_run, is_classifier, name_labels
 from .folder import RunFolder
 from .load import files_of
 from .phases import head_parameters
@@ -68,8 +67,8 @@ def build_on_base(
         UserError: adapters that do not fit the model (before anything is loaded), or weights that cannot be read.
     """
     task, lora = task_of(run, start), lora_settings(run)
-    if classes is not None and start.hf is not None:
-        config = model_config(start.hf, task, start.name)
+    if classes is not None:
+        config = classifier_config(start)
     if lora is not None:
         check_adapters(config, task, lora)
     n = None if classes is None else classes.num_labels
@@ -77,8 +76,8 @@ def build_on_base(
     base = Base(source, task, _DTYPES[run.trainer.mixed_precision], n, revision, packing_of(run))
     if lora is not None:
         model = base.load(device)
-        if lora["modules_to_save"] is None:
-            lora |= {"modules_to_save": _new_modules(model)}
+        if modules := _new_modules(model, _new(model, source, folder)):
+            lora |= {"modules_to_save": list(dict.fromkeys([*(lora["modules_to_save"] or ()), *modules]))}
         add_lora(model, **lora, seed=run.general.seed)
         train_only(model, [name for name, p in model.named_parameters() if p.requires_grad])
     elif method_of(run) == "head":
@@ -89,7 +88,7 @@ def build_on_base(
         if base.packing is not None:
             base = replace(base, packing=base.packing.sparing(chosen.modules))
         model = base.load(device)
-        train_only(model, {*chosen.parameters, *(model.origin.new if model.origin else ())})
+        train_only(model, {*chosen.parameters, *_new(model, source, folder)})
     if classes is not None:
         name_labels(model, classes.label_names, classes.pad_id)
     _doubt(model, base)
@@ -115,13 +114,19 @@ def _source(
     device: torch.device,
     folder: RunFolder,
 ) -> tuple[str, str | None]:
-    """Where the base lies, and which version of a repository it is. Random weights are written into the run first."""
+    """Where the base lies, and which version of a repository it is.
+
+    Weights that no checkpoint has are written into the run first: random ones, a run's under a new head.
+    """
+    seed = run.general.seed
     if run.model.init == "random":
         dtype = DTYPES[run.trainer.mixed_precision]
-        model = build_model(config, task, num_labels, device=device, dtype=dtype, seed=run.general.seed)
+        model = build_model(config, task, num_labels, device=device, dtype=dtype, seed=seed)
         return str(save_whole(model, folder.base).resolve()), None
     if start.own:
-        return str(start.place), None
+        if num_labels is None or is_classifier(start, num_labels):
+            return str(start.place), None
+        return str(save_whole(classifier_of_run(start, num_labels, device, seed), folder.base).resolve()), None
     files = files_of(start)
     if task not in ("causal_lm", "classification") and task not in heads_in(files):
         raise UserError(
@@ -132,12 +137,18 @@ def _source(
     return start.place, files.name if files.parent.name == "snapshots" else None
 
 
-def _new_modules(model: Model) -> list[str] | None:
+def _new(model: Model, source: str, folder: RunFolder) -> set[str]:
+    """The parameters that no checkpoint has, of which all have to train: a classifier's head, or what of it is new."""
+    if Path(source) == folder.base.resolve() and model.task == "classification":
+        return {name for name, _ in model.named_parameters() if name.startswith("head.")}
+    return set(model.origin.new if model.origin else ())
+
+
+def _new_modules(model: Model, new: set[str]) -> list[str]:
     """What trains in full beside adapters where the base has it not: a classifier's head, with its pooler."""
-    new = set(model.origin.new if model.origin else ())
     names = Names.of(model)
     modules = [path for path, row in names.linears.items() if {f"{part}.weight" for part in row.parts} & new]
-    return list(dict.fromkeys([*names.new_head(), *modules])) if modules else None
+    return [*names.new_head(), *modules] if modules else []
 
 
 def _chosen_layers(run: RunConfig, base: Base, device: torch.device, folder: RunFolder) -> Selection:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UserError, notice
+from ..init import new_weight
 from ..memory import empty
 from ..model import Model
 from ..quant.packed import PackedLinear
@@ -215,13 +216,8 @@ class Filling:
                 setattr(self.model.get_submodule(module), leaf, parameter)
 
     def _make_head(self, names: list[str], dtype: torch.dtype, device: torch.device) -> None:
-        """Weights N(0, init_std) cut off at two deviations, biases 0."""
-        std = self.model.config.init_std
         for name in names:
-            new = torch.zeros(self.shapes[name])
-            if new.dim() > 1:
-                nn.init.trunc_normal_(new, std=std, a=-2 * std, b=2 * std)
-            self._put(name, new.to(device, dtype))
+            self._put(name, new_weight(self.shapes[name], self.model.config.init_std).to(device, dtype))
         notice(f"the checkpoint has no {' and '.join(names)} for this model: new ones, to be trained")
 
 

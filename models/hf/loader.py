@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...errors import UserError, nearest, notice
 from ..config import TASKS, ModelConfig, Task
+from ..heads import labels_of
 from ..model import Model
 from ..quant.replace import ModelKind, Packing
 from ..start import own_checkpoint
@@ -41,7 +42,8 @@ def load_pretrained(
             or the name of one on the hub, of which `revision` may name a version; or the folder of a run of ours.
         task: None for what its own class is for.
         dtype: "fp32", "bf16", "fp16" or torch's; None for the one it is stored in.
-        num_labels: for classification; a new head is made if the checkpoint has none, or one of another size.
+        num_labels: for classification; a new head is made if the checkpoint has none, or one of another size. A run's
+            model has its own head, and is refused for another number.
         quantization: "nf4", "fp4" or "int8", or a Packing that says more: each Linear of the blocks is packed as soon
             as it is read, so that the whole is never there in more bits; see models/quant.
 
@@ -62,9 +64,10 @@ def load_pretrained(
     if (own := own_checkpoint(directory)) is not None:
         from ..saved import load_saved
 
-        if num_labels is not None:
-            raise UserError(f"num_labels={num_labels}: the model of a run has the head it was trained with")
         model = load_saved(own, task, kind, place)
+        if num_labels not in (None, labels := labels_of(model.head)):
+            of = "" if labels is None else f", of {labels} classes"
+            raise UserError(f"num_labels={num_labels}: the model of a run has the head it was trained with{of}")
         if packing is not None:
             packing.apply(model)
         return model

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from groundup.models import build_model
+from groundup.models.init import initialise_head
 from torch import nn
 
 BIG = {
@@ -100,6 +101,36 @@ def test_the_first_loss_is_that_of_a_uniform_guess(tiny, init, tied) -> None:
     ids, targets = torch.randint(0, 500, (16, 32)), torch.randint(0, 500, (16, 32))
     loss = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()).item()
     assert loss == pytest.approx(math.log(500) + 256 * 0.02**2 / 2, abs=0.05)
+
+
+@pytest.mark.parametrize("init", ["gpt2", "xavier", "kaiming", "none"])
+def test_a_classifiers_head_is_cut_off_at_two_deviations(tiny, init) -> None:
+    """As BERT's code draws it, whatever the rest is drawn from."""
+    config = tiny(init=init, init_std=0.05, d_model=480, classifier_activation="tanh")
+    head = build_model(config, "classification", num_labels=300, seed=0).head
+    for linear in (head.dense, head.out):
+        assert linear.weight.abs().max() <= 0.1
+        assert (linear.weight.abs() > 0.099).any()
+        torch.testing.assert_close(linear.weight.std().item(), 0.05 * 0.8796, rtol=0.01, atol=0)  # of what is left
+        assert (linear.bias == 0).all()
+    again = build_model(config, "classification", num_labels=300, seed=0).head
+    assert torch.equal(again.out.weight, head.out.weight)
+
+
+def test_a_new_masked_lm_head(tiny) -> None:
+    """Its dense layer is drawn; its norm is the identity; the embedding it is tied to stays, an own matrix does not."""
+    for tied in (True, False):
+        model = build_model(tiny(causal=False, d_model=48, tie_embeddings=tied), "masked_lm", seed=0)
+        nn.init.constant_(model.head.out.weight, 3.0)
+        nn.init.constant_(model.head.out.bias, 3.0)
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        initialise_head(model.head, model.config, model.embedder.tokens.weight, seed=1)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert (model.head.out.weight == 3).all() == tied
+        assert 0 < model.head.dense.weight.abs().max() <= 0.04
+        assert (model.head.out.bias == 0).all()
+        assert (model.head.norm.weight == 1).all()
 
 
 @pytest.mark.parametrize("init", ["gpt2", "xavier", "kaiming", "none"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 from groundup.data.classification.load import ClassificationData, load_classification
+from groundup.errors import UserError
 from groundup.models import load_pretrained, save_pretrained
-from groundup.models.saved import load_saved, save_whole
+from groundup.models.distil import student_config
+from groundup.models.saved import save_whole
 from groundup.models.start import find_start
 from groundup.tokenizers.load import load_tokenizer
 from groundup.trainers.classifier import classifier, heldout_rows, measure_baseline
@@ -55,6 +58,23 @@ def test_a_head_of_as_many_classes_is_taken(checkpoint: Checkpoint, tmp_path: Pa
     assert head_of(classifier(find_start(tmp_path), NAMES[:2], seed=2)).shape[0] == 2
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_student_is_some_layers_of_a_classifier(own: bool, checkpoint: Checkpoint, tmp_path: Path):
+    """Its blocks, its embedder and its head; of a random one the shape."""
+    teacher = classifier(find_start(checkpoint("bert")), NAMES, seed=1)
+    if own:
+        save_whole(teacher, tmp_path)
+    else:
+        save_pretrained(teacher, tmp_path)
+    start = replace(find_start(tmp_path), layers=(1,))
+    student = classifier(replace(start, config=student_config(start.config, (1,))), NAMES, seed=2)
+    assert len(student.core.layers) == student.config.n_layers == 1
+    assert torch.equal(head_of(student), head_of(teacher))
+    for ours, theirs in zip(student.core.layers[0].parameters(), teacher.core.layers[1].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert len(classifier(start, NAMES, seed=2, random=True).core.layers) == 1
+
+
 def test_only_the_shape(checkpoint: Checkpoint):
     start = find_start(checkpoint("bert"))
     model, same = (classifier(start, NAMES, seed=3, random=True) for _ in range(2))
@@ -63,12 +83,43 @@ def test_only_the_shape(checkpoint: Checkpoint):
     assert not torch.equal(model.core.layers[0].ffn.f.up.weight, trained)
 
 
-def test_from_a_run_of_ours(checkpoint: Checkpoint, tmp_path: Path):
-    own = load_pretrained(checkpoint("gpt2"))
-    model = classifier(find_start(save_whole(own, tmp_path / "train" / "weights" / "last")), NAMES, seed=3)
+@pytest.mark.parametrize("name", ["gpt2", "bert", "roberta", "electra"])
+def test_from_a_run_of_ours(name: str, checkpoint: Checkpoint, tmp_path: Path):
+    """As from the checkpoint that the run began with: its family's head, drawn as any new one, and written as one."""
+    import transformers
+
+    own = load_pretrained(checkpoint(name))
+    start = find_start(save_whole(own, tmp_path / "run" / "train" / "weights" / "last"))
+    model = classifier(start, NAMES, seed=3)
     for ours, theirs in zip(model.core.parameters(), own.core.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    assert head_of(model).shape[0] == 3
+    direct = classifier(find_start(checkpoint(name)), NAMES, seed=3)
+    assert {k: v.shape for k, v in model.head.named_parameters()} == {
+        k: v.shape for k, v in direct.head.named_parameters()
+    }
+    assert model.config == direct.config
+    assert 0 < head_of(model).abs().max() <= 2 * model.config.init_std
+    save_pretrained(model, tmp_path / "hf")
+    theirs: Any = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
+    ids = torch.randint(5, 20, (1, 7))
+    torch.testing.assert_close(model.eval()(ids), theirs(ids).logits, atol=1e-5, rtol=1e-4)
+    fresh = classifier(start, NAMES, seed=3, random=True)
+    assert not torch.equal(fresh.embedder.tokens.weight, own.embedder.tokens.weight)
+
+
+def test_a_classifier_kept_as_a_run_is_loaded_for_its_classes(checkpoint: Checkpoint, tmp_path: Path):
+    model = classifier(find_start(checkpoint("bert")), NAMES, seed=1).eval()
+    folder = save_whole(model, tmp_path / "base")
+    ids = torch.randint(5, 20, (2, 7))
+    for given in ({}, {"num_labels": 3}, {"task": "classification", "num_labels": 3}):
+        again = load_pretrained(folder, **given)
+        torch.testing.assert_close(again(ids), model(ids))
+        assert again.origin is not None
+        assert again.origin.config["id2label"] == {str(i): name for i, name in enumerate(NAMES)}
+    with pytest.raises(UserError, match=r"num_labels=2: the model of a run has the head .* with, of 3 classes"):
+        load_pretrained(folder, num_labels=2)
+    torch.testing.assert_close(head_of(classifier(find_start(folder), NAMES, seed=2)), head_of(model))
+    assert head_of(classifier(find_start(folder), NAMES[:2], seed=2)).shape[0] == 2
 
 
 def head_of(model: Any) -> torch.Tensor:
@@ -102,13 +153,3 @@ def test_held_out_batches(data: ClassificationData):
     assert [len(batch.labels) for batch in few()] == [5]
     assert torch.equal(next(few()).input_ids, next(few()).input_ids)
     assert list(heldout_rows(data, [], 5, 32)()) == []
-
-
-def test_load_saved_gives_the_classifier_back(checkpoint: Checkpoint, tmp_path: Path):
-    """state.json says num_labels, so that the head can be built before its weights are read."""
-    model = classifier(find_start(checkpoint("bert")), NAMES, seed=1).eval()
-    folder = save_whole(model, tmp_path)
-    state = json.loads((folder / "state.json").read_text()) | {"num_labels": 3}
-    (folder / "state.json").write_text(json.dumps(state))
-    ids = torch.randint(5, 20, (2, 7))
-    torch.testing.assert_close(load_saved(folder)(ids), model(ids))

@@ -354,6 +354,81 @@ def test_a_classifier(start: Any, checkpoint: Checkpoint, tmp_path: Path, name: 
         torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-5 if plain else 2, rtol=1e-5)
 
 
+OF_A_RUN = {name: METHODS[name] for name in ("lora", "qlora", "spectrum", "spectrum in 4 bits")}
+OF_A_RUN["head"] = ("--fine_tuning.method", "head")
+
+
+@pytest.fixture
+def classified(start: Any, tmp_path: Path) -> Callable[..., Path]:
+    """classified("out", "model=...") trains a classifier of two kinds for four steps."""
+    lines = [f"{i} and {i + k},{('even', 'odd')[k]}" for i in range(30) for k in (0, 1)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *lines]))
+    words = [f"dataset.name={tmp_path / 'rows.csv'}", "dataset.documents=auto", "dataset.val_fraction=0.2"]
+    return lambda out, *more: start(out, *words, *more)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [*(("bert", method) for method in OF_A_RUN), ("gpt2", "lora"), ("gpt2", "qlora")]
+)
+def test_a_run_is_classified_by_a_part_of_it(
+    start: Any, classified: Any, checkpoint: Checkpoint, tmp_path: Path, name: str, method: str
+):
+    """A run of one's own under a new head, which trains whatever else does; it goes on, moves, and comes out."""
+    from transformers import AutoModelForSequenceClassification
+
+    own = start("own", f"model={checkpoint(name)}")
+    words = [f"model={own}", *OF_A_RUN[method]]
+    if method == "lora":
+        words += ["--fine_tuning.lora.target_modules", "[c_attn]" if name == "gpt2" else "[query, value]"]
+    folder = classified("out", *words)
+    whole = {part: load_file(step(folder, 4) / f"{part}.safetensors") for part in ("model", "optimizer")}
+    model, _ = load_run(folder)
+    head = {key for key, _ in model.named_parameters() if key.startswith("head.")}
+    assert head <= whole["model"].keys()
+    before, _ = load_run(own)
+    assert torch.equal(model.embedder.tokens.weight, before.embedder.tokens.weight)
+
+    assert main(["--export", str(folder), "--output", str(tmp_path / "hf")]) == 0
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf").eval()
+    assert theirs.config.id2label == {0: "even", 1: "odd"}
+    ids = ids_of(model)[:, :9]
+    exact = "4" not in method and method != "qlora"
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-5 if exact else 2, rtol=1e-5)
+
+    moved = tmp_path / "moved"
+    shutil.move(folder, moved)
+    with torch.no_grad():
+        assert torch.equal(load_run(moved)[0](ids), model(ids))
+    shutil.rmtree(step(moved, 4))
+    for link in ("last", "best"):
+        (moved / "train" / "weights" / link).unlink()
+        os.symlink("step_00000002", moved / "train" / "weights" / link)
+    assert main(["--resume", str(moved)]) == 0
+    for part, tensors in whole.items():
+        again = load_file(step(moved, 4) / f"{part}.safetensors")
+        assert all(torch.equal(tensors[key], again[key]) for key in tensors), part
+
+
+@pytest.mark.parametrize("method", OF_A_RUN)
+def test_random_weights_are_classified_by_a_part_of_them(classified: Any, checkpoint: Checkpoint, method: str):
+    words = (f"model={checkpoint('bert')}", "init=random", "trainer.mixed_precision=bf16")
+    folder = classified("out", *words, *OF_A_RUN[method])
+    model, _ = load_run(folder)
+    saved = load_file(step(folder, 4) / "model.safetensors")
+    assert {key for key, _ in model.named_parameters() if key.startswith("head.")} <= saved.keys()
+
+
+def test_a_classifier_of_ones_own_goes_on_under_its_head(classified: Any, checkpoint: Checkpoint):
+    """As many classes: nothing is drawn, and nothing is kept a second time."""
+    own = classified("own", f"model={checkpoint('bert')}")
+    folder = classified("out", f"model={own}", *LORA, "--trainer.optimizer.lr", "1e-9", "trainer.optimizer.min_lr=0")
+    assert not (folder / "base").exists()
+    ours, before = load_run(folder)[0], load_run(own)[0]
+    ids = ids_of(before)[:, :9]
+    torch.testing.assert_close(ours(ids), before(ids), atol=1e-6, rtol=1e-5)
+
+
 def test_an_adapter_s_folder_is_a_model_to_measure(start: Any, checkpoint: Checkpoint, capsys: Any, tmp_path: Path):
     from groundup.models.start import find_start
     from groundup.trainers.load import load_start
