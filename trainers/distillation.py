@@ -136,7 +136,7 @@ class DistillationLoss:
             distance = cosine_distance(leaf, taught)
             (distance * (self.weights.cosine * scale)).backward()
             total += self.weights.cosine * distance.detach()
-        if leaf.grad is not None:
+        if leaf.grad is not None and states.requires_grad:  # not where the head alone trains
             states.backward(leaf.grad)
         return total
 
@@ -235,12 +235,14 @@ class DistillationLoss:
 
 def comparison(found: dict[str, Any]) -> str:
     """What against_teacher found as a table for a terminal."""
-    rows: list[tuple[str, ...]] = [("", "layers", "parameters", "tokens/s", "held-out loss", "perplexity")]
+    last = "accuracy" if "accuracy" in found["student"] else "perplexity"
+    rows: list[tuple[str, ...]] = [("", "layers", "parameters", "tokens/s", "held-out loss", last)]
     for name in ("teacher", "student"):
         one = found[name]
         measured = ["-"] * 3
         if "loss" in one:
-            measured = [f"{one['tokens_per_second']:,.0f}", f"{one['loss']:.4f}", f"{one['perplexity']:,.2f}"]
+            shown = f"{one[last]:.4f}" if last == "accuracy" else f"{one[last]:,.2f}"
+            measured = [f"{one['tokens_per_second']:,.0f}", f"{one['loss']:.4f}", shown]
         rows.append((name, str(one["layers"]), f"{one['parameters']:,}", *measured))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

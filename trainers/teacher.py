@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from ..configs.schema import RunConfig
 from ..errors import UserError
+from ..evaluation.labelled import label_names
+from ..models.config import Task
 from ..models.hf.loader import heads_in, load_pretrained
+from ..models.lora import load_adapter
 from ..models.model import Model
-from ..models.saved import load_saved
+from ..models.saved import load_saved, read_state
 from ..models.start import Start, find_start
 from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
 from ..tokenizers.same import difference
+from .class_distillation import ClassDistillation, ClassTeacher
 from .distillation import DistillationLoss, Weights
-from .load import files_of, tokenizer_of
+from .load import files_of, has_tokenizer, tokenizer_of
+from .objectives import ClassLoss
 from .precision import Precision
 from .settings import Settings
+
+_HEADS: dict[Task, str] = {"causal_lm": "LM head", "masked_lm": "masked-LM head", "classification": "classifier"}
+_HEADS |= {"replaced_token": "head that guesses tokens", "encoder": "head"}
 
 
 def learn_from_teacher(
@@ -39,14 +48,8 @@ def learn_from_teacher(
         return None
     start = find_start(d.teacher)
     _check_tokenizer(run, start, tokenizer)
-    device = model.embedder.tokens.weight.device
-    teacher = load_teacher(start, device)
-    for name, other in ((start.name, teacher), ("the student", model)):
-        if other.config.vocab_size < tokenizer.vocab_size:
-            raise UserError(
-                f"distillation: the tokenizer has {tokenizer.vocab_size:,} ids, and {name} has rows for "
-                f"{other.config.vocab_size:,}: name the tokenizer it was trained with in model.tokenizer"
-            )
+    teacher = load_teacher(start, model.embedder.tokens.weight.device)
+    _check_rows(tokenizer, {start.name: teacher, "the student": model})
     return DistillationLoss(
         model,
         teacher,
@@ -59,16 +62,82 @@ def learn_from_teacher(
     )
 
 
-def load_teacher(start: Start, device: torch.device) -> Model:
-    """The model of a checkpoint, in fp32 and in evaluation mode, none of it to be trained."""
+def learn_classes(
+    run: RunConfig, model: Model, tokenizer: Tokenizer, precision: Precision, names: Sequence[str]
+) -> ClassLoss:
+    """The objective of a run that tells classes of these names apart, from a teacher where it has one.
+
+    Raises:
+        UserError: the teacher cannot be loaded, or has other classes, another tokenizer, or a width that the cosine is
+            not to be had of.
+    """
+    d, smoothing = run.distillation, run.trainer.label_smoothing
+    if d is None or d.teacher is None:
+        return ClassLoss(model, precision, smoothing)
+    start = find_start(d.teacher)
+    _check_tokenizer(run, start, tokenizer)
+    teacher = load_teacher(start, model.embedder.tokens.weight.device, "classification")
+    _check_rows(tokenizer, {start.name: teacher, "the student": model})
+    state = read_state(Path(start.place)) if start.own else {}
+    theirs = [name.casefold().removeprefix("label_") for name in label_names(state, teacher)]
+    ours = [name.casefold().removeprefix("label_") for name in names]
+    if sorted(theirs) != sorted(ours):
+        raise UserError(
+            f"distillation.teacher: the classes of {start.name} are {_listed(label_names(state, teacher))}, and those "
+            f"of the data {_listed(names)}: take a teacher of the same classes"
+        )
+    if d.alpha_cosine and teacher.config.d_model != model.config.d_model:
+        raise UserError(
+            f"distillation.alpha_cosine: the states of {start.name} are {teacher.config.d_model} wide and the "
+            f"student's {model.config.d_model}, so there is no angle between them: set it to 0"
+        )
+    return ClassDistillation(
+        model,
+        precision,
+        smoothing,
+        teacher=ClassTeacher(teacher, precision, order=[theirs.index(name) for name in ours]),
+        weights=Weights(d.alpha_soft, d.alpha_hard, d.alpha_cosine, d.temperature),
+    )
+
+
+def load_teacher(start: Start, device: torch.device, task: Task | None = None) -> Model:
+    """The model of a checkpoint, with its adapter if it has one, in fp32 and evaluation mode, none of it to be trained.
+
+    `task` None: language modelling, as the checkpoint has it.
+
+    Raises:
+        UserError: a file is missing or damaged, or there is no head to learn from.
+    """
+    task = task or start.task
+    lacks = UserError(f"distillation.teacher: {start.name} has no {_HEADS[task]}, so it has nothing to teach")
+    if task == "classification" and start.adapter is not None:
+        raise UserError(f"distillation.teacher: {start.name} is an adapter, and says no classes: name its run's folder")
     if start.own:
+        if start.task != task:
+            raise lacks
         model = load_saved(Path(start.place), dtype=torch.float32, device=device)
     else:
         folder = files_of(start)
-        if start.task == "masked_lm" and start.task not in heads_in(folder):
-            raise UserError(f"distillation.teacher: {start.name} has no masked-LM head, so it has nothing to teach")
-        model = load_pretrained(folder, start.task, dtype="fp32", device=device)
+        if task != "causal_lm" and task not in heads_in(folder):
+            raise lacks
+        model = load_pretrained(folder, task, dtype="fp32", device=device)
+    if start.adapter is not None:
+        load_adapter(model, start.adapter)
     return model.requires_grad_(False).eval()
+
+
+def _check_rows(tokenizer: Tokenizer, models: dict[str, Model]) -> None:
+    """Raises UserError where a model has fewer rows than the tokenizer has ids."""
+    for name, one in models.items():
+        if one.config.vocab_size < tokenizer.vocab_size:
+            raise UserError(
+                f"distillation: the tokenizer has {tokenizer.vocab_size:,} ids, and {name} has rows for "
+                f"{one.config.vocab_size:,}: name the tokenizer it was trained with in model.tokenizer"
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:6]) or 'not named'}{', ...' if len(names) > 6 else ''}"
 
 
 def _check_tokenizer(run: RunConfig, start: Start, tokenizer: Tokenizer) -> None:
@@ -77,15 +146,14 @@ def _check_tokenizer(run: RunConfig, start: Start, tokenizer: Tokenizer) -> None
     assert d is not None
     if d.tokenizer is not None:
         theirs = load_tokenizer(d.tokenizer)
+    elif start.adapter is not None and has_tokenizer(start.adapter):
+        theirs = load_tokenizer(start.adapter)
+    elif start.own or has_tokenizer(folder := files_of(start)):
+        theirs = tokenizer_of(start)
     elif run.model.tokenizer is not None and run.model.base_model == d.teacher:
-        return  # the run names the tokenizer of the one checkpoint that both are made of
+        return  # none lies there, and the run names the tokenizer of the one checkpoint that both are made of
     else:
-        try:
-            theirs = tokenizer_of(start)
-        except UserError as error:
-            raise UserError(
-                f"{error}".partition(": name the one")[0] + f": name the one of {start.name} in distillation.tokenizer"
-            ) from None
+        raise UserError(f"{folder}: no tokenizer in it: name the one of {start.name} in distillation.tokenizer")
     if apart := difference(theirs, tokenizer):
         raise UserError(
             f"distillation.teacher: {start.name} reads text by another tokenizer than the student, and would be asked "

@@ -16,6 +16,7 @@ from groundup.models import Model, ModelConfig, build_model, load_pretrained
 from groundup.trainers.distillation import DistillationLoss, Weights, comparison, soft_and_hard_
 from groundup.trainers.export import export_run
 from groundup.trainers.metrics import read_jsonl
+from groundup.trainers.phases import HeadFirst
 from groundup.trainers.precision import build_precision
 from safetensors.torch import load_file
 from torch import Tensor
@@ -191,6 +192,21 @@ def test_a_batch_without_targets_teaches_nothing():
     assert objective.backward(empty, ours.hidden_states, 1.0).item() == 0
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_head_alone_learns_first(tied: bool):
+    """Nothing of an untied student's trunk has a gradient then."""
+    ours, theirs = model("causal_lm", 2, tie_embeddings=tied, head_bias=True), model("causal_lm", 4)
+    first = HeadFirst(ours, 3)
+    objective = DistillationLoss(ours, theirs, CPU, 5, 37, WEIGHTS)
+    for step in (2, 3):
+        first.set(step)
+        ours.zero_grad()
+        objective.backward(batch_of(3), ours.hidden_states, 1.0)
+        given = {name for name, p in ours.named_parameters() if p.grad is not None}
+        head = {"head.out.bias", "embedder.tokens.weight" if tied else "head.out.weight"}
+        assert given == (head if step < 3 else {name for name, _ in ours.named_parameters()})
+
+
 def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     ours = noisy(model("causal_lm", 2))
     logits = ours(batch_of(2).input_ids).flatten(0, 1).detach()
@@ -326,6 +342,40 @@ def test_a_student_of_another_checkpoint_and_one_described(teacher: Path, start:
     assert (both["teacher"]["layers"], both["student"]["layers"]) == (4, 1)
 
 
+def test_an_adapter_teaches_with_what_it_goes_on(teacher: Path, start: Start, tmp_path: Path):
+    """PEFT's folder names its base; without it the adapted answers are another model's."""
+    from groundup.models.lora import add_lora, save_adapter
+    from groundup.models.start import find_start
+    from groundup.trainers.teacher import load_teacher
+
+    adapted = load_pretrained(teacher, dtype="fp32")
+    add_lora(adapted, rank=3, target_modules="all-linear", dropout=0.5, seed=0)
+    noisy(adapted)
+    adapter = tmp_path / "adapter"
+    save_adapter(adapted, adapter, base=str(teacher))
+    (teacher / "tokenizer.json").replace(adapter / "tokenizer.json")  # a tokenizer beside it is the adapter's
+    (teacher / "tokenizer_config.json").replace(adapter / "tokenizer_config.json")
+    ids = torch.arange(20)[None]
+    plain = load_pretrained(teacher, dtype="fp32")
+    add_lora(plain, rank=3, target_modules="all-linear")
+    plain.load_state_dict({k: v for k, v in adapted.state_dict().items() if ".lora." in k}, strict=False)
+    taught = load_teacher(find_start(adapter), torch.device("cpu"))
+    with torch.no_grad():
+        torch.testing.assert_close(taught(ids), plain.eval()(ids))
+        assert (taught(ids) - load_pretrained(teacher, dtype="fp32")(ids)).abs().max() > 0.1
+    assert not any(p.requires_grad for p in taught.parameters())
+
+    words = (f"model={teacher}", f"model.tokenizer={adapter}", "distillation.layers=every_other")
+    words += ("trainer.optimizer.lr=1e-9", "trainer.optimizer.min_lr=0", "trainer.max_iters=2")
+    losses = [
+        json.loads((start(str(i), *words, f"distillation.teacher={who}") / "training_results.json").read_text())[
+            "distillation"
+        ]["teacher"]["loss"]
+        for i, who in enumerate((teacher, adapter))
+    ]
+    assert abs(losses[0] - losses[1]) > 0.01
+
+
 def test_tokenizers_that_differ_are_refused(teacher: Path, start: Start, tmp_path: Path, capsys: Any):
     import shutil
 
@@ -340,7 +390,10 @@ def test_tokenizers_that_differ_are_refused(teacher: Path, start: Start, tmp_pat
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "reads text by another tokenizer than the student" in said
     assert "id 70 is " in said
+    assert main([*words, f"distillation.teacher={teacher}", f"model.tokenizer={other}"]) == 1  # made of the teacher
+    assert "id 70 is " in capsys.readouterr().err.strip().splitlines()[-1]
     (teacher / "tokenizer.json").unlink()
+    assert main([*words, f"distillation.teacher={teacher}", f"model.tokenizer={other}"]) == 0
     assert main([*words, f"model={other}", f"distillation.teacher={teacher}"]) == 1
     assert "in distillation.tokenizer" in capsys.readouterr().err.strip().splitlines()[-1]
     assert main([*words, f"model={other}", f"distillation.teacher={teacher}", f"distillation.tokenizer={other}"]) == 0
