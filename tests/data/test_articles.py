@@ -66,9 +66,9 @@ def test_context_crosses_lines(tmp_path: Path) -> None:
     """With a stride each token but the first few of an article is predicted from what the row has before it."""
     tokens = load_text(open_corpus(table(tmp_path, list(ROWS))), ByteTokenizer(), val_fraction=0, cache_dir=tmp_path)
     assert np.diff(tokens.train.starts).tolist() == [len(text) + 1 for text in (ONE, TITLED, TWO)]
-    batch = Sampler(tokens.train, 1, 64, mode="sequential", stride=32).batch(0)
+    batch = Sampler(tokens.train, 1, 48, mode="sequential", stride=24).batch(0)
     assert batch.segment_ids is not None
-    assert batch.segment_ids[0].tolist() == [0] * 64
+    assert batch.segment_ids[0].tolist() == [0] * 48
 
 
 def test_titles(shared: Path) -> None:
