@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..errors import UserError, nearest
-from ..models.start import Start
+from ..models.start import BAG_OF_WORDS, Start
+from .defaults import defaults_for
 from .docs import default_of
+from .layers import ALTERNATIVES, Layer
+from .schema_model import CHECKPOINT_KEYS
 from .schema_run import FIELDS, RunConfig
 from .several import model_sets
 from .unknown import hint
@@ -35,7 +38,7 @@ OPTIONS = {
 SHORT_FORMS = ("model", "models", "dataset", "device", "init")  # keys without a section
 
 USAGE = """\
-Train a transformer as a YAML file says.
+Train a transformer as a YAML file, or the command line, says.
 
   python train.py --config FILE [--section.key VALUE | section.key=VALUE ...] [--validate | --plan]
   python train.py --model NAME --dataset NAME [--init random] [--section.key VALUE ...]
@@ -43,54 +46,53 @@ Train a transformer as a YAML file says.
   python train.py --resume RUN_DIR|latest [--section.key VALUE ...]
   python train.py --export RUN_DIR --output DIR [--dtype WORD]
 
-  python train.py --config configs/quickstart.yaml
-  python train.py --config configs/gpt2_small.yaml --trainer.max_iters 50 --trainer.optimizer.lr 3e-4
-  python train.py --config configs/gpt2_small.yaml --plan
+  python train.py --config configs/quickstart.yaml                           # from scratch, with nothing to download
+  python train.py --config configs/gpt2_small.yaml --trainer.max_iters 50 --plan
   python train.py --config configs/quickstart.yaml dataset.name=my_text.txt output.run_name=mine
-  python train.py --model gpt2 --dataset my_text.txt
-  python train.py --models ultra-fast RoBERTa-base --dataset imdb
-  python train.py --model BERT-tiny --init random --dataset stdlib --plan
+  python train.py --model gpt2 --dataset my_text.txt --fine_tuning.method lora   # without it everything trains
+  python train.py --model RoBERTa-base --dataset imdb                        # texts with a class: a classifier
+  python train.py --model BERT-tiny --init random --dataset stdlib-docstrings --model.tokenizer byte   # one offline
+  python train.py --models ultra-fast bag-of-words-tfidf --dataset imdb      # each in turn, then side by side
+  python train.py --distillation.teacher GPT2-small --dataset my_text.txt    # a student of every other layer
   python train.py --resume latest
+  python evaluate.py --report results                                        # all runs side by side, with plots
 
 A value on the command line beats the file's profile for the device, which beats the rest of the file. `null` is null;
 lists are [a,b], a,b or, after --key, a b. Keys are never abbreviated, and a key nobody knows is an error."""
 
-MAIN_KEYS = {
-    "A checkpoint": ("model.base_model", "model.init", "model.tokenizer"),
-    "A model from scratch": (
-        "model.num_layers",
-        "model.hidden_dim",
-        "model.context_window",
-        "model.attn.num_kv_heads",
-        "model.ffn.ffn_dim",
-        "model.positional_encoding_type",
-        "model.tokenizer_type",
-        "model.vocab_size",
-    ),
-    "The text": ("dataset.name", "dataset.text_column", "dataset.val_fraction", "dataset.streaming"),
-    "Training": (
-        "trainer.max_iters",
-        "trainer.batch_size",
-        "trainer.gradient_accumulation_steps",
-        "trainer.warmup_iters",
-        "trainer.optimizer.lr",
-        "trainer.mixed_precision",
-        "trainer.compile",
-        "trainer.gradient_checkpointing",
-        "trainer.checkpoint_interval",
-    ),
-    "Evaluation": ("evaluation.interval", "evaluation.max_batches", "evaluation.sample_prompt"),
-    "The rest": (
-        "general.seed",
-        "general.device",
-        "general.logging.tensorboard_log",
-        "output.output_dir",
-        "output.run_name",
-    ),
+DATA = """\
+Data
+  FILE, FOLDER, HUB/ID  txt, jsonl, csv, parquet: text, or labelled texts where a column or folders of labels are found
+  imdb, sst2, ag_news, amazon_polarity (amazon), yelp_polarity (yelp): labelled texts of the Hugging Face hub
+  stdlib, stdlib-docstrings: text, and labelled texts, of Python's own library, which every machine has
+  --dataset.format alpaca --dataset.train_path FILE: conversations; also sharegpt, oasst, custom, classification"""
+
+MAIN_KEYS = {  # what fits on a line; the schema says the rest
+    "model.base_model": "a name (--list-models), a hub id, a folder of weights or a run",
+    "model.init": "pretrained: its weights; random: its shape, no download",
+    "model.tokenizer": "another than its own: a name (byte, gpt2, ...) or a path",
+    "model.num_layers": "blocks; configs/quickstart.yaml has all that is required",
+    "model.tokenizer_type": "bpe (trained here), byte, char, gpt2, llama_32k, or a path",
+    "fine_tuning.method": "head, lora, qlora (with --model.load_in_4bit true), spectrum",
+    "distillation.teacher": "a larger model to learn from",
+    "dataset.val_fraction": "share that is held out",
+    "trainer.max_iters": "optimizer steps",
+    "trainer.epochs": "or passes over the data",
+    "trainer.batch_size": "sequences at a time; its own: the registry's for the device",
+    "trainer.gradient_accumulation_steps": "so many times in one step; its own: to 16 sequences",
+    "trainer.max_seq_length": "tokens in one sequence",
+    "trainer.optimizer.lr": "highest learning rate; classifiers 2e-05, adapters 2e-04",
+    "trainer.mixed_precision": "no (fp32), bf16, fp16",
+    "trainer.gradient_checkpointing": "less memory, a third slower",
+    "trainer.checkpoint_interval": "steps between two checkpoints",
+    "evaluation.interval": "steps between two evaluations",
+    "general.device": "auto, cuda, cuda:1, mps, cpu",
+    "output.output_dir": "a run's folder is <output_dir>/<run_name>/<timestamp>",
+    "output.run_name": "name of the model, or the file; each of --models adds its own",
+    "output.push_to_hub": "upload the best checkpoint as output.hub_model_id, likewise",
 }
-
-
-WIDTH = 120
+_ITS_OWN = ("trainer.max_seq_length",)  # a checkpoint's, as is all that is required otherwise
+_CHECKPOINTS = ("fine_tuning",)  # what is for them alone, besides keys of `model`
 
 
 @dataclass(frozen=True)
@@ -184,20 +186,42 @@ def _stray(word: str) -> str:
 
 
 def help_text() -> str:
-    """Usage, examples and the main keys with their defaults."""
+    """Usage, examples, data, sets of models, and the main keys with their defaults."""
     lines = [USAGE, ""]
     lines += [f"  {f'{name} {value}':<22}{meaning}" for name, (value, meaning) in OPTIONS.items()]
     lines += [f"  {flag:<22}{meaning}" for flag, meaning in FLAGS.items()]
-    lines += ["", "Sets of models, for --models"]
-    lines += [f"  {name:<22}{one.what}" for name, one in model_sets().items()]
-    for title, keys in MAIN_KEYS.items():
-        lines += ["", f"{title:<40}default"]
-        for key in keys:
-            info = FIELDS[tuple(key.split("."))]
-            text = f"  {key:<38}{default_of(info):<10}{info.description.replace('`', '')}"
-            lines.append(text if len(text) <= WIDTH else text[: WIDTH - 4].rpartition(" ")[0] + " ...")
+    lines += ["", DATA, "", sets_text()]
+    lines += ["", f"{'Main keys and their defaults':<38}{'scratch':<9}a checkpoint"]
+    for key, meaning in MAIN_KEYS.items():
+        scratch, checkpoint = _defaults(key)
+        lines.append(f"  {key:<36}{scratch:<9}{checkpoint:<11}{meaning}")
     lines += ["", "Every key: --help-all, or docs/configuration.md. Ready-made files: configs/*.yaml."]
     return "\n".join(lines)
+
+
+def sets_text() -> str:
+    """What --models takes besides names of models."""
+    lines = [
+        "Sets of models, for --models (the times are the model guide's, an epoch of its Amazon data on Apple silicon)"
+    ]
+    lines += [f"  {name:<22}{one.what}" for name, one in model_sets().items()]
+    return "\n".join(
+        [*lines, f"  {BAG_OF_WORDS:<22}no set, and no network: TF-IDF and logistic regression, in seconds"]
+    )
+
+
+def _defaults(key: str) -> tuple[str, str]:
+    """A key's default in a run from scratch, and in one from a checkpoint; `-` where it is none of its keys."""
+    path, given = tuple(key.split(".")), defaults_for("full", "language-modeling", Layer())
+    scratch = default_of(FIELDS[path])
+    if path[0] in _CHECKPOINTS or path[1] in CHECKPOINT_KEYS:
+        return "-", scratch
+    if key in given:
+        return scratch, f"{given[key]:g}"
+    instead = [".".join(other) for pair in ALTERNATIVES if path in pair for other in pair]
+    if path[0] == "model" or any(other in given for other in instead):
+        return scratch, "-"
+    return scratch, "its own" if scratch == "required" or key in _ITS_OWN else scratch
 
 
 def summary(run: RunConfig, start: Start | None = None) -> str:
@@ -207,6 +231,6 @@ def summary(run: RunConfig, start: Start | None = None) -> str:
     name = "" if start is None else f"{start.name}{', random weights' if model.init == 'random' else ''}: "
     length = f"{trainer.max_iters:,} steps" if trainer.max_iters else f"{trainer.epochs:g} epochs"
     return (
-        f"{name}{layers} layers of width {width} on {run.dataset.name}, {length} of "
+        f"{name}{layers} layers of width {width} on {run.dataset.train_path or run.dataset.name}, {length} of "
         f"{trainer.effective_batch_size} x {trainer.max_seq_length} tokens, {run.general.device}"
     )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ..configs.cli import Command, help_text, parse, summary
+from ..configs.cli import Command, help_text, parse, sets_text, summary
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from ..configs.schema import RunConfig
     from ..configs.several import Chosen
+    from ..models.start import Start
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def _run(command: Command) -> int:
     if command.action == "list-models":
         from ..models.registry import list_models, table
 
-        print(table(list_models()))
+        print(f"{table(list_models())}\n\n{sets_text()}")
         return 0
     if command.export is not None:
         from .export import export_run
@@ -52,11 +53,14 @@ def _run(command: Command) -> int:
         return 0
     from ..configs.architecture import is_bag_of_words, start_of
     from ..configs.devices import usable_device
+    from ..configs.entries import check_classes, entry_of
     from ..configs.resolve import load_config
 
     config, resume = command.config, None
     if command.resume is not None:
-        resume = _find(command)
+        from .resume import resumed_run
+
+        resume = resumed_run(command.resume, command.config, command.overrides)
         config = str(resume / "config.yaml")
     if resume is None and (chosen := _several(command)):
         return _each(command, chosen)
@@ -71,10 +75,16 @@ def _run(command: Command) -> int:
         usable=usable,
     )
     if is_bag_of_words(run):
+        if resume is not None:
+            raise UserError(f"--resume {command.resume}: {run.model.base_model} is fitted in one go: begin it again.")
         return _bag_of_words(command, run)
+    if resume is None:
+        check_classes(run, entry_of(run.model.base_model), ask_hub=command.action == "train")
     if command.action == "validate":
         _look_at_data(run)
-        print(f"{config or 'the command line'} is valid: {summary(run, start_of(run, resume))}")
+        start = start_of(run, resume)
+        _look_at_adapters(run, start)
+        print(f"{config or 'the command line'} is valid: {summary(run, start)}")
         return 0
     if planning:
         from ..configs.plan import measure_rate, plan
@@ -107,40 +117,83 @@ def _several(command: Command) -> list[Chosen]:
 
 def _each(command: Command, chosen: list[Chosen]) -> int:
     """Check, plan or train the run of each model; one that cannot be is said, and the others go on."""
-    from ..configs.architecture import is_bag_of_words, start_of
-    from ..configs.devices import usable_device
-    from ..configs.resolve import load_config
-
-    training, planning = command.action == "train", command.action == "plan"
-    runs: list[tuple[Chosen, RunConfig | UserError]] = []
-    for one in chosen:
-        try:
-            usable = usable_device if training else str
-            options = {"planning": planning, "test_mode": command.test_mode, "chosen": one, "usable": usable}
-            run = load_config(command.config, command.overrides, **options)
-            if not training:
-                _look_at_data(run)
-            runs.append((one, run))
-        except UserError as error:
-            runs.append((one, error))
-            print(f"error: {one.name}: {error}", file=sys.stderr)
-    if training:
-        from .several import train_several
-
-        return train_several(runs)
+    training = command.action == "train"
+    runs = [(one, _run_of(command, one)) for one in chosen]
+    said: dict[str, list[str]] = {}
     for one, run in runs:
         if isinstance(run, UserError):
-            continue
-        if is_bag_of_words(run):
-            _bag_of_words(command, run)
-        elif planning:
-            from ..configs.plan import measure_rate, plan
+            said.setdefault(str(run), []).append(one.name)
+    if len(said) == 1 and len(chosen) == sum(map(len, said.values())) > 1:  # it is not about any one of them
+        raise UserError(next(iter(said)))
+    for error, names in said.items():
+        print(f"error: {', '.join(names)}: {error}", file=sys.stderr)
+    if training:
+        from ..configs.several import again
+        from .several import train_several
 
-            start = start_of(run, None)
-            print(f"=== {one.name} ===\n{plan(run, measure_rate(run, start=start), start)}\n")
-        else:
-            print(f"{one.name} is valid: {summary(run, start_of(run, None))}")
-    return int(any(isinstance(run, UserError) for _, run in runs))
+        return train_several(runs, partial(again, command.config, command.overrides, test_mode=command.test_mode))
+    for one, run in runs:
+        if not isinstance(run, UserError):
+            _say(command, one, run)
+    return int(bool(said))
+
+
+def _run_of(command: Command, chosen: Chosen) -> RunConfig | UserError:
+    """The run of one of several models, or why there is none."""
+    from ..configs.architecture import is_bag_of_words, start_of
+    from ..configs.devices import usable_device
+    from ..configs.entries import check_classes, entry_of
+    from ..configs.resolve import load_config
+
+    training = command.action == "train"
+    try:
+        run = load_config(
+            command.config,
+            command.overrides,
+            planning=command.action == "plan",
+            test_mode=command.test_mode,
+            chosen=chosen,
+            usable=usable_device if training else str,
+        )
+        check_classes(run, chosen.entry or entry_of(chosen.source), ask_hub=training)
+        if not training:
+            _look_at_data(run)
+            if not is_bag_of_words(run):
+                _look_at_adapters(run, start_of(run))
+    except UserError as error:
+        return error
+    return run
+
+
+def _say(command: Command, chosen: Chosen, run: RunConfig) -> None:
+    """That the run of one of several models is valid, or what it will cost."""
+    from ..configs.architecture import is_bag_of_words, start_of
+
+    if is_bag_of_words(run):
+        _bag_of_words(command, run)
+    elif command.action == "plan":
+        from ..configs.plan import measure_rate, plan
+
+        start = start_of(run)
+        print(f"=== {chosen.name} ===\n{plan(run, measure_rate(run, start=start), start)}\n")
+    else:
+        print(f"{chosen.name} is valid: {summary(run, start_of(run))}")
+
+
+def _look_at_adapters(run: RunConfig, start: Start | None) -> None:
+    """Do they fit the model? On paper: no weight is read. Raises UserError."""
+    from ..configs.methods import has_adapters
+
+    if start is None or not has_adapters(run):
+        return
+    from ..configs.architecture import architecture, task_of
+    from ..configs.portion import portion
+    from ..models.hf.families import model_config
+
+    config, task = architecture(run, start.config.vocab_size, start), task_of(run, start)
+    if task == "classification" and start.hf is not None:
+        config = model_config(start.hf, task, start.name)  # with its pooler, if it has one
+    portion(run, config, task)
 
 
 def _look_at_data(run: RunConfig) -> None:
@@ -161,20 +214,3 @@ def _look_at_data(run: RunConfig) -> None:
     open_source(dataset, "train_path" if dataset.train_path else "name")
     if dataset.eval_path:
         open_source(dataset, "eval_path")
-
-
-def _find(command: Command) -> Path:
-    """The run to resume; `latest` looks where the configuration, or the command line, writes its runs."""
-    from .folder import find_run
-
-    output_dir = "results"
-    if command.resume == "latest":
-        from ..configs.overrides import parse_overrides
-        from ..configs.resolve import load_config
-
-        given = parse_overrides(command.overrides).values.get(("output", "output_dir"))
-        if command.config is not None:
-            output_dir = load_config(command.config, command.overrides).output.output_dir
-        elif given is not None:
-            output_dir = str(given)
-    return find_run(str(command.resume), Path(output_dir).expanduser())

@@ -46,6 +46,7 @@ from .publish import check_model, publish
 from .reading import Reading, context_of, read_data
 from .replaced_tokens import discriminator, replaced_tokens
 from .report import announce, versions, write_results
+from .resume import keep_config
 from .schedules import DropoutSchedule, LearningRate
 from .teacher import learn_from_teacher
 from .trainer import Settings, Trainer
@@ -178,6 +179,7 @@ def _build(
     )
     if checkpoint is not None:
         trainer.restore(checkpoint)
+        keep_config(run, folder, trainer.progressed.step)
     else:
         tokenizer.save(folder.tokenizer)
         write_text(folder.config, run.to_yaml())

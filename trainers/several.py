@@ -1,151 +1,87 @@
-"""Several models trained one after another: each in a process of its own, so that none sees another's memory or end."""
+"""Several models trained one after another, past failures: side by side at the end, with how to go on."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
+import shlex
 import sys
 import time
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from ..configs.schema import RunConfig
 from ..configs.several import Chosen
 from ..errors import UserError, notice
+from .checkpoint import latest_checkpoint
 from .folder import RunFolder, write_text
+from .process import Stop, train_in_process
+from .resume import folder_of
+
+Again = Callable[[Sequence[Chosen]], str]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What came of one model: the folder of its run, if it got one, and why it has no numbers, if it has none."""
 
-    model: str
+    model: Chosen
     dataset: str
-    folder: Path | None
-    code: int
+    folder: Path | None = None
     error: str = ""
+    stopped: bool = False
+    checkpoint: bool = False  # whether there is one to go on from
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.model.name
 
 
-def train_several(runs: Sequence[tuple[Chosen, RunConfig | UserError]]) -> int:
+def train_several(runs: Sequence[tuple[Chosen, RunConfig | UserError]], again: Again) -> int:
     """Train each of the runs, whatever becomes of the others, and print them side by side.
 
     A run that could not be made from its configuration comes as its error. An interrupt ends the run that it falls on
-    as it ends one that runs alone, and those after it are not begun.
+    as it ends one that runs alone, and those after it are not begun. `again` gives the command that trains some of them
+    in the same way.
 
     Returns:
         The exit code: 0; 1 where a model failed; 128 + the signal's number after an interrupt.
     """
     outcomes: list[Outcome] = []
-    dataset = next((run.dataset.train_path or run.dataset.name for _, run in runs if isinstance(run, RunConfig)), "")
-    for number, (chosen, run) in enumerate(runs, 1):
-        print(f"=== {number} of {len(runs)}: {chosen.name} ===", file=sys.stderr, flush=True)
-        if isinstance(run, UserError):
-            outcomes.append(Outcome(chosen.name, dataset, None, 1, str(run)))
-            continue  # it was said before the first run began
-        outcomes.append(_in_a_process(chosen, run))
-        if outcomes[-1].error:
-            _keep_error(outcomes[-1])
-            print(f"error: {chosen.name}: {outcomes[-1].error}", file=sys.stderr, flush=True)
-        if outcomes[-1].code >= 128:
-            break
+    dataset = next((_dataset(run) for _, run in runs if isinstance(run, RunConfig)), "")
+    with Stop() as stop:
+        for number, (chosen, run) in enumerate(runs, 1):
+            print(f"=== {number} of {len(runs)}: {chosen.name} ===", file=sys.stderr, flush=True)
+            if isinstance(run, UserError):
+                outcomes.append(Outcome(chosen, dataset, error=str(run)))  # it was said before the first run began
+            else:
+                outcomes.append(_train(chosen, run, stop))
+            if stop:
+                break
     _print_table(outcomes, [run for _, run in runs if isinstance(run, RunConfig)])
-    interrupted = next((one.code for one in outcomes if one.code >= 128), 0)
-    if interrupted:
-        left = [chosen.name for chosen, _ in runs[len(outcomes) :]]
-        notice("stopped" + (f"; not begun: {', '.join(left)}" if left else ""))
-    return interrupted or int(any(one.error for one in outcomes))
+    left = [chosen for chosen, _ in runs[len(outcomes) :]]
+    if stop:
+        notice("stopped" + (f"; not begun: {', '.join(one.name for one in left)}" if left else ""))
+    _print_how_to_go_on(outcomes, left, again)
+    return stop.exit_code if stop else int(any(one.error for one in outcomes))
 
 
-# --- one run -----------------------------------------------------------------------------------------------------
-
-
-def _in_a_process(chosen: Chosen, run: RunConfig) -> Outcome:
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in whatever state they are
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_train, args=(run, theirs), name=chosen.name)
-    process.start()
-    theirs.close()
-    with _passing_on(process):
-        said = _listen(ours)
-        process.join()
+def _train(chosen: Chosen, run: RunConfig, stop: Stop) -> Outcome:
+    said = train_in_process(run, chosen.name, stop)
     folder = Path(said["folder"]) if "folder" in said else None
-    dataset = run.dataset.train_path or run.dataset.name
-    if "code" in said:
-        return Outcome(chosen.name, dataset, folder, said["code"])
-    error = said.get("error") or _end_of(process)
-    return Outcome(chosen.name, dataset, folder, 1, error)
+    has_checkpoint = folder is not None and latest_checkpoint(folder_of(folder, run).weights) is not None
+    stopped = bool(stop) and said.get("code") != 0  # whatever else it may say of its end
+    error = "" if stopped else said.get("error", "")
+    outcome = Outcome(chosen, _dataset(run), folder, error, stopped, has_checkpoint)
+    if error:
+        _keep_error(outcome)
+        print(f"error: {chosen.name}: {error}", file=sys.stderr, flush=True)
+    return outcome
 
 
-def _listen(connection: Connection) -> dict[str, Any]:
-    """What the process says until it ends."""
-    said: dict[str, Any] = {}
-    while True:
-        try:
-            said |= connection.recv()
-        except EOFError:
-            return said
-
-
-def _train(run: RunConfig, connection: Connection) -> None:
-    """Runs in the process: train, and say which folder, with which exit code or which error."""
-    from .run import train
-
-    try:
-        connection.send({"code": train(run, opened=lambda root: connection.send({"folder": str(root)}))})
-    except UserError as error:
-        connection.send({"error": str(error)})
-    except KeyboardInterrupt:
-        connection.send({"code": 130})
-    except BaseException as error:  # a fault of ours: its trace is for whoever mends it, the other models go on
-        traceback.print_exc()
-        connection.send({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
-    finally:
-        connection.close()
-
-
-def _end_of(process: BaseProcess) -> str:
-    """Why a process ended that said nothing."""
-    code = process.exitcode or 0
-    if code >= 0:
-        return f"the process ended with exit code {code} and said nothing"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = ": most likely memory ran out" if name == "SIGKILL" else ""
-    return f"the process was ended by {name}{hint}"
-
-
-@contextmanager
-def _passing_on(process: BaseProcess) -> Iterator[None]:
-    """SIGTERM goes on to the process, which saves and ends; Ctrl-C reaches it by itself, and is here waited out."""
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        process.terminate()
-
-    def wait(number: int, frame: FrameType | None) -> None:
-        pass
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        signal.signal(signal.SIGTERM, terminate)
-        signal.signal(signal.SIGINT, wait)
-    except ValueError:  # not in the main thread: signals are somebody else's
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _dataset(run: RunConfig) -> str:
+    return run.dataset.train_path or run.dataset.name
 
 
 # --- what is left of it ------------------------------------------------------------------------------------------
@@ -155,7 +91,7 @@ def _keep_error(outcome: Outcome) -> None:
     """A run that failed says so in its folder too, where `evaluate.py --report` reads it."""
     if outcome.folder is None or (path := RunFolder(outcome.folder).results).is_file():
         return
-    results = {"finished": False, "model": outcome.model, "dataset": outcome.dataset, "error": outcome.error}
+    results = {"finished": False, "model": outcome.name, "dataset": outcome.dataset, "error": outcome.error}
     results["written"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     try:
         write_text(path, json.dumps(results, indent=2) + "\n")
@@ -172,10 +108,22 @@ def _print_table(outcomes: Sequence[Outcome], runs: Sequence[RunConfig]) -> None
         row = None
         if one.folder is not None and (one.folder / RESULTS).is_file():
             row = read_run(one.folder / RESULTS, one.folder.parent.parent)
-        rows.append(
-            row or Compared(run="", model=one.model, dataset=one.dataset, error=one.error or "it left no results")
-        )
+        error = one.error or ("" if one.stopped else "it left no results")
+        rows.append(row or Compared(run="", model=one.name, dataset=one.dataset, error=error, finished=False))
     print(f"\n{table(sorted(rows, key=lambda row: row.order))}", flush=True)
     folders = list(dict.fromkeys(run.output.output_dir for run in runs))
     for folder in folders:
         print(f"\nThese and all others in {folder}, with plots: python evaluate.py --report {folder}", flush=True)
+
+
+def _print_how_to_go_on(outcomes: Sequence[Outcome], left: Sequence[Chosen], again: Again) -> None:
+    """The commands that make of what is there the whole series, ready to be pasted."""
+    ended = [one for one in outcomes if one.stopped or one.error]
+    resumed = [f"python train.py --resume {shlex.quote(str(one.folder))}" for one in ended if one.checkpoint]
+    anew = [one.model for one in ended if one.stopped and not one.checkpoint]
+    begun = [again([*anew, *left])] if anew or left else []
+    failed = [one.model for one in ended if one.error and not one.checkpoint]
+    if resumed or begun:
+        print("\n    ".join(["\ngo on with", *resumed, *begun]), file=sys.stderr)
+    if failed:
+        print(f"\nonce what failed is mended\n    {again(failed)}", file=sys.stderr)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from groundup.configs.cli import FLAGS, MAIN_KEYS, OPTIONS, Command, help_text, parse, summary
+from groundup.configs.defaults import defaults_for
+from groundup.configs.layers import Layer
 from groundup.configs.schema import load_config
 from groundup.configs.schema_run import FIELDS
+from groundup.data.classification.hub import KNOWN
 from groundup.errors import UserError
 
 
@@ -81,23 +86,42 @@ def test_help_teaches():
         "docs/configuration.md",
     ):
         assert words in text
-    for name in [*FLAGS, *OPTIONS, *(key for keys in MAIN_KEYS.values() for key in keys)]:
+    for name in [*FLAGS, *OPTIONS, *MAIN_KEYS, *KNOWN, "stdlib-docstrings", "bag-of-words-tfidf", "--report"]:
         assert name in text
-    assert max(len(line) for line in text.splitlines()) <= 120
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert len(lines) < 80
+    assert "an epoch of its Amazon data on Apple silicon" in text  # whose the sets' times are
+
+
+def test_help_says_what_a_checkpoint_supplies():
+    rows = {words[0]: words[1:3] for line in help_text().splitlines() if (words := line.split()) and "." in words[0]}
+    assert rows["trainer.max_iters"] == ["required", "-"]
+    assert rows["trainer.epochs"] == ["null", "3"]
+    assert rows["trainer.batch_size"] == ["required", "its"]
+    assert rows["trainer.optimizer.lr"] == ["0.0006", "5e-05"]
+    assert rows["model.init"] == ["-", "pretrained"]
+    assert rows["general.device"] == ["auto", "auto"]
+
+
+def test_the_rates_that_help_names_are_the_defaults():
+    others = [defaults_for("full", "classification", Layer()), defaults_for("lora", "classification", Layer())]
+    rates = [f"{given['trainer.optimizer.lr']:.0e}" for given in others]
+    assert MAIN_KEYS["trainer.optimizer.lr"].endswith(f"classifiers {rates[0]}, adapters {rates[1]}")
 
 
 def test_the_keys_that_help_shows_exist():
-    assert all(tuple(key.split(".")) in FIELDS for keys in MAIN_KEYS.values() for key in keys)
+    assert all(tuple(key.split(".")) in FIELDS for key in MAIN_KEYS)
 
 
 def test_every_example_of_the_help_parses(root, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(root)
     examples = [
-        line.split()[2:]
+        line.partition("#")[0].split()[2:]
         for line in help_text().splitlines()
         if line.startswith("  python train.py") and "[" not in line
     ]
-    assert len(examples) >= 4
+    assert len(examples) >= 9
     for words in examples:
         command = parse(words)
         if command.config:
@@ -109,3 +133,10 @@ def test_summary(root):
     assert summary(run).startswith("6 layers of width 256 on stdlib, ")
     epochs = load_config(root / "configs" / "quickstart.yaml", ["trainer.epochs=2"], find_device=lambda: "cpu")
     assert ", 2 epochs of 4 x 256 tokens, cpu" in summary(epochs)
+
+
+def test_the_summary_names_the_file_that_is_read(tmp_path: Path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\ngood,1\nbad,0\n")
+    run = load_config(None, ["model=BERT-tiny", f"dataset.train_path={path}"], find_device=lambda: "cpu")
+    assert f" on {path}, " in summary(run)
