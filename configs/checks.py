@@ -305,6 +305,6 @@ def _evaluation(run: RunConfig, refuse: Refuse) -> None:
     if evaluation.do_eval and evaluation.strategy != "no":
         return
     switch = "strategy no" if evaluation.do_eval else "do_eval false"
-    for name in ("mcq_benchmarks", "benchmarks", "measure_gap"):
+    for name in ("mcq_benchmarks", "benchmarks", "measure_gap", "patience"):
         if getattr(evaluation, name):
             refuse(f"evaluation.{name}", f"with evaluation.{switch} a run measures nothing: leave one of the two out")

@@ -94,6 +94,7 @@ def defaults_for(kind: str, task: str, layer: Layer) -> dict[str, Any]:
     settings = _of_kind(kind, task, layer)
     if task == "classification":
         settings["trainer.label_smoothing"] = _label_smoothing(layer)
+        settings["evaluation.max_batches"] = None  # of different batch sizes too, models are measured on the same rows
     if is_constant(layer):
         del settings["trainer.warmup_ratio"]
     return settings

@@ -19,7 +19,14 @@ class Evaluation(Section):
     batch_size: Positive | None = key(
         None, "sequences in one forward pass of an evaluation; default: trainer.batch_size"
     )
-    max_batches: Positive | None = key(50, "batches of held-out text in one evaluation; null: all of them")
+    max_batches: Positive | None = key(
+        50,
+        "batches of held-out rows in one evaluation, spread evenly; null: all of them; default of a classifier: null",
+    )
+    patience: Positive | None = key(
+        None,
+        "evaluations in a row without a lower held-out loss after which the run ends; null: it makes all its steps",
+    )
     dataset_loss_eval_iters: Positive = key(
         1000, "steps between two measurements of the held-out loss, besides `interval`"
     )

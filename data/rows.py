@@ -12,13 +12,15 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, nearest
 from .sampling import IGNORE, Batch
+
+T = TypeVar("T")
 
 ROW_MODES = ("shuffled", "sequential", "packed")
 _POOL = 50  # batches whose rows are sorted by length together: enough for little padding, few enough to stay random
@@ -63,8 +65,8 @@ class Batches(Protocol):
         ...
 
 
-def spread(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most so many of the rows, spread evenly over them, the same ones each time."""
+def spread(rows: Sequence[T], most: int) -> list[T]:
+    """At most so many of the rows, or of what goes with them, spread evenly, the same ones each time."""
     wanted = min(len(rows), most)
     return [rows[i * len(rows) // wanted] for i in range(wanted)]
 

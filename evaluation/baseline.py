@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..data.rows import spread
+from ..errors import UserError, notice
 from ..models.start import BAG_OF_WORDS as NAME
+from .classification import Confusion
 
 CARD, ARRAYS = "baseline.json", "baseline.npz"
 FORMAT = 1
 FEATURES = 50_000  # words and pairs at most, the most frequent ones
+MOST = 100_000  # texts learned from: the pairs of words of millions do not fit into memory, and add little
 _VECTORIZER: dict[str, Any] = {"ngram_range": (1, 2), "sublinear_tf": True, "strip_accents": "unicode"}
 
 
@@ -44,21 +47,25 @@ class Baseline:
         found[:, self.classifier.classes_] = self.classifier.predict_proba(self.vectorizer.transform(texts))
         return found
 
-    def evaluate(self, texts: Sequence[str], labels: Sequence[int]) -> dict[str, float]:
-        """accuracy, macro_f1, loss (nats a text), rows, seconds."""
-        from sklearn.metrics import accuracy_score, f1_score
-
+    def measure(self, texts: Sequence[str], labels: Sequence[int]) -> tuple[dict[str, float], Confusion]:
+        """loss (nats a text), accuracy, macro_f1, rows, seconds; and who was taken for whom."""
         started = time.perf_counter()
-        of_all = self.probabilities(texts)
-        predicted = of_all.argmax(1)
+        of_all = self.probabilities(texts)  # (n, K)
         given = of_all[np.arange(len(texts)), np.asarray(labels)]
-        return {
-            "accuracy": float(accuracy_score(labels, predicted)),
-            "macro_f1": float(f1_score(labels, predicted, average="macro")),
+        confusion = Confusion.empty(len(self.label_names))
+        confusion.add(labels, of_all.argmax(1))
+        numbers = {
             "loss": float(-np.log(np.maximum(given, 1e-12)).mean()),
+            "accuracy": confusion.accuracy,
+            "macro_f1": confusion.macro_f1,
             "rows": len(texts),
             "seconds": round(time.perf_counter() - started, 3),
         }
+        return numbers, confusion
+
+    def evaluate(self, texts: Sequence[str], labels: Sequence[int]) -> dict[str, float]:
+        """The numbers of `measure`."""
+        return self.measure(texts, labels)[0]
 
     def strongest_words(self, count: int = 10) -> dict[str, list[str]]:
         """For each class the words that speak for it most."""
@@ -105,12 +112,16 @@ def fit_baseline(
 ) -> Baseline:
     """Fit on the training texts, measure on the others; `numbers` has accuracy, macro_f1, loss, rows, seconds (both).
 
-    The same texts give the same weights. Raises UserError where no word is left to learn from.
+    The same texts give the same weights. Of more than MOST texts as many are learned from, spread evenly, which is
+    said. Raises UserError where no word is left to learn from.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     started = time.perf_counter()
+    if len(train_texts) > MOST:
+        notice(f"{NAME} learns from {MOST:,} of the {len(train_texts):,} training texts")
+        train_texts, train_labels = spread(train_texts, MOST), spread(train_labels, MOST)
     # A word of one text only cannot be learned from, but a small data set has few others.
     vectorizer = TfidfVectorizer(min_df=2 if len(train_texts) > 1000 else 1, max_features=FEATURES, **_VECTORIZER)
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ..errors import UserError
 
@@ -19,6 +21,7 @@ examples:
   python evaluate.py --list-tasks
   python evaluate.py --report results
   python evaluate.py --model RUN --prompt "Name three rivers." --max-new-tokens 60
+  python evaluate.py --model CLASSIFIER_RUN --prompt "A film to see twice."
 
 An evaluation that was stopped goes on where it was when the same command is given again.
 """
@@ -26,8 +29,8 @@ An evaluation that was stopped goes on where it was when the same command is giv
 
 def main(argv: Sequence[str] | None = None) -> int:
     """-> the exit code; bad input is one line on stderr and exit code 1."""
-    options = build_parser().parse_args(argv)
     try:
+        options = build_parser().parse_args(argv)
         if options.list_tasks or options.tasks == "list":
             from .registry import list_tasks
 
@@ -44,11 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the output went to a `head` that has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose complaint is one sentence, as of every other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}: see --help")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of evaluate.py."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python evaluate.py",
         description="Measure a trained model.",
         epilog=EXAMPLES,
@@ -95,7 +108,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--stride", type=int, metavar="N", help="of text: tokens between two windows' beginnings (default: no overlap)")
     add("--generations", type=int, metavar="N", help="of human-eval: programs the model writes a problem (default 1)")
     add("--temperature", type=float, metavar="X", help="of human-eval and --prompt: at which text is written")
-    add("--prompt", metavar="TEXT", help="measure nothing: print what the model answers, or how it goes on; - is stdin")
+    add(
+        "--prompt",
+        metavar="TEXT",
+        help="measure nothing: print the answer, how the text goes on, or its class; - is stdin",
+    )
     add("--max-new-tokens", type=int, metavar="N", help="of --prompt: tokens at most (default 200)")
     add("--allow-code-execution", action="store_true", help="let human-eval run what the model writes, in a sandbox")
     add("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,6 +59,14 @@ def check_classifies(model: Model) -> None:
     """Raises UserError for a model without a classifier."""
     if model.task != "classification":
         raise UserError(f"classification needs a model with a classifier, and this one's head is for '{model.task}'")
+
+
+def label_names(state: Mapping[str, Any], model: Model) -> tuple[str, ...]:
+    """The names of a classifier's classes, as the state.json of its run or its config.json says them; () for none."""
+    if state.get("label_names"):
+        return tuple(state["label_names"])
+    names: dict[str, str] = model.origin.config.get("id2label") or {} if model.origin is not None else {}
+    return tuple(names[number] for number in sorted(names, key=int))
 
 
 def _rows(model: Model, tokenizer: Tokenizer, context: EvalContext) -> tuple[tuple[str, ...], str, list[Row]]:

@@ -9,21 +9,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ..configs.schema import RunConfig
 from ..data.cache import cache_folder, short_hash
 from ..errors import UserError, notice
-from ..models.model import Model
 from ..models.saved import read_state
 from ..models.start import Start, find_start
 from ..trainers.folder import write_text
 from ..trainers.load import files_of, load_start
 from .asked import places, refuse_unused, refuse_unwritable, usual_task
+from .baseline import Baseline
+from .labelled import label_names
 from .registry import TEXT_KINDS, EvalContext, Numbers, check_task, takes, task_function, task_names
 from .scores import Scores, fingerprint
+from .words import measure_words, saved_words
 
 FORMAT = 2  # of the results' JSON
 PACKAGES = ("groundup", "torch", "tokenizers", "datasets")
@@ -79,9 +81,9 @@ def evaluate(
     """
     started = time.time()
     names = task_names(tasks) if tasks else []
-    start = find_start(model)
-    state = read_state(Path(start.place)) if start.own else {}
-    names = names or [usual_task(start)]
+    words = saved_words(model)
+    start = None if words else find_start(model)
+    names = names or [usual_task(start) if start else "classification"]
     asked: dict[str, Any] = {
         "n_shot": n_shot,
         "seed": seed,
@@ -95,6 +97,9 @@ def evaluate(
     }
     refuse_unused(names, **asked, allow_code_execution=allow_code_execution or None, sample=samples)
     refuse_unwritable(output, "--output")
+    if start is None:
+        return _of_words(cast(Baseline, words), str(model), names, data, limit, output)
+    state = read_state(Path(start.place)) if start.own else {}
     data_of = places(names, None if data is None else Path(data).expanduser(), str(data))
     native, tokenizer = load_start(start, device, dtype, classifier="classification" in names)
     run = RunConfig.model_validate(state["config"]) if state else None
@@ -107,7 +112,7 @@ def evaluate(
         progress=progress,
         name=start.name,
         run=run,
-        labels=_labels(state, native),
+        labels=label_names(state, native),
         kept={},
     )
     with _scores(names, native, output) as scores, _lines(samples) as sample:
@@ -131,14 +136,34 @@ def evaluate(
         "model": str(start.place),
         "step": state.get("step"),
         "revision": _revision(start),
-        "data": str(data)
-        if data is not None
-        else "held out"
-        if set(names) <= {*TEXT_KINDS, "classification"}
-        else "each task's own",
+        "data": str(data) if data is not None else _own_data(names),
         "tasks": numbers,
         "settings": settings | {"device": device, "batch_size": batch_size, "batch_tokens": batch_tokens},
         "versions": {package: _version(package) for package in PACKAGES},
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+    }
+    if output is not None:
+        write_text(Path(output), json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    return results
+
+
+def _of_words(
+    words: Baseline, model: str, names: Sequence[str], data: str | Path | None, limit: int | None, output: Any
+) -> dict[str, Any]:
+    """The results of `evaluate` for a bag of words, which has one task."""
+    if set(names) - {"classification"}:
+        raise UserError(f"{model} is a bag of words, which only classifies: leave --tasks out")
+    started = time.time()
+    results = {
+        "format": FORMAT,
+        "model": model,
+        "step": None,
+        "revision": None,
+        "data": str(data),
+        "tasks": {"classification": measure_words(words, None if data is None else str(data), limit)},
+        "settings": {"limit": limit},
+        "versions": {package: _version(package) for package in (*PACKAGES, "scikit-learn")},
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 3),
     }
@@ -200,11 +225,3 @@ def _version(package: str) -> str:
 def _own_data(names: Sequence[str]) -> str:
     """What tasks are measured on without --data."""
     return "held out" if set(names) <= {*TEXT_KINDS, "classification"} else "each task's own"
-
-
-def _labels(state: dict[str, Any], model: Model) -> tuple[str, ...]:
-    """The names of a classifier's classes, as its run or its config.json says them."""
-    if state.get("label_names"):
-        return tuple(state["label_names"])
-    names: dict[str, str] = model.origin.config.get("id2label") or {} if model.origin is not None else {}
-    return tuple(names[number] for number in sorted(names, key=int))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import notice
 from .classification import Confusion
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ def plot_confusion(confusion: Confusion, names: Sequence[str], path: Path, title
             axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=colour, fontsize=8)
     if K <= 3 * NUMBERED:
         turned = 45 if K > 4 or max(map(len, names)) > 8 else 0
-        axes.set_xticks(range(K), names, rotation=turned, ha="right" if turned else "center", fontsize=8)
-        axes.set_yticks(range(K), names, fontsize=8)
+        shown = [_plain(name) for name in names]
+        axes.set_xticks(range(K), shown, rotation=turned, ha="right" if turned else "center", fontsize=8)
+        axes.set_yticks(range(K), shown, fontsize=8)
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
     said = f"accuracy {confusion.accuracy:.3f}, macro F1 {confusion.macro_f1:.3f}, {confusion.n:,} rows"
@@ -86,6 +89,21 @@ def _spread(count: int, most: int = 6) -> list[int]:
     """All of 0 ... count - 1, or as many as `most`, evenly, first and last among them."""
     shown = min(count, most)
     return [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
+
+
+def _plain(name: str, longest: int = 28) -> str:
+    """A name as a label: no mathematics in it, and not so long that nothing is left of the picture."""
+    cut = name if len(name) <= longest else name[: longest - 1] + "…"
+    return cut.replace("$", r"\$")
+
+
+@contextmanager
+def picture(path: Path) -> Iterator[None]:
+    """Around the drawing of one: whatever keeps it from being drawn is said, and ends no run."""
+    try:
+        yield
+    except Exception as error:
+        notice(f"{path} was not drawn: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -1,28 +1,29 @@
 """What is looked at besides a loss: who is taken for whom, and where one held-out example's attention goes.
 
-`baseline/` has it of the model before its first step, `test/` of the finished one.
+`baseline/` has it of the model before its first step, `test/` of the finished one: the best checkpoint, else the last.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..data.classification.load import ClassificationData
 from ..data.rows import one_epoch, spread
 from ..data.sampling import Batch
 from ..evaluation.classification import Confusion
-from ..evaluation.plots import plot_attention, plot_confusion
+from ..evaluation.plots import picture, plot_attention, plot_confusion
 from ..models.model import Model
 from ..tokenizers.base import Tokenizer
 from .folder import RunFolder
+from .measuring import Measuring
 from .objectives import ClassLoss
 from .reading import Reading
+
+Numbers = dict[str, dict[str, Any]]
 
 CLASSES = "classes.json"
 TOKENS = 48  # of the example whose attention is drawn
@@ -38,80 +39,75 @@ class Analysis:
     reading: Reading
     objective: ClassLoss | None
     pictures: bool
+    _heldout: tuple[int, Confusion] | None = field(default=None, init=False)  # of the last look, and its step
 
     def measured(self, step: int) -> None:
         """Held-out rows were just measured: of a classifier keep who was taken for whom."""
-        place = self.folder.baseline if step == 0 else None
-        if self.objective is not None and self.objective.counted is not None and self.reading.classes is not None:
-            names = self.reading.classes.label_names
-            confusion = Confusion(self.objective.counted.numpy())
-            self.folder.write_json(self.folder.metrics / CLASSES, {"step": step, **confusion.numbers(names)})
-            if place is not None:
-                self.folder.write_json(place / "metrics" / CLASSES, confusion.numbers(names))
-                self._draw_confusion(confusion, place / "analysis", "before training")
-        if place is not None:
-            self._draw_attention(place / "analysis", "before training")
+        if self.objective is not None and self.objective.counted is not None:
+            self._heldout = step, Confusion(self.objective.counted.numpy())
+            self._keep(self._heldout[1], self.folder.metrics / CLASSES, step, "held out")
+            if step == 0:
+                place = self.folder.baseline
+                self._keep(self._heldout[1], place / "metrics" / CLASSES, step, "held out")
+                self._draw_confusion(self._heldout[1], place / "analysis", "before training")
+        if step == 0:
+            self._draw_attention(self.folder.baseline / "analysis", "before training")
 
-    def finish(self, tested: Path, step: int, device: torch.device, *, most: int, batch_size: int) -> dict[str, Any]:
-        """Look at the finished model; of a data set with a test split beside the held-out rows, measure that.
+    def finish(self, step: int, measuring: Measuring, *, most: int | None, batch_size: int) -> Numbers:
+        """Look at the finished model, whose weights are those of `step`.
+
+        Of a data set with a test split beside the held-out rows that is measured; else the held-out rows are once more,
+        where the last look at them was at other weights.
 
         Args:
-            tested: the folder of results on held-out data.
-            most: rows of the test split at most, spread evenly.
+            most: rows of the test split at most, spread evenly; None: all.
 
         Returns:
-            Numbers of the test split: {} where there is none.
+            The numbers of what was measured, by `test` and `heldout`.
         """
-        classes, objective = self.reading.classes, self.objective
-        numbers: dict[str, Any] = {}
-        if classes is not None and objective is not None:
-            names = classes.label_names
+        classes, numbers = self.reading.classes, Numbers()
+        if classes is not None and self.objective is not None:
+            what, confusion = "held out", self._heldout[1] if self._heldout and self._heldout[0] == step else None
             if classes.test:
-                batches = _some(classes, batch_size, most)
-                numbers = objective.evaluate((batch.to(device) for batch in batches), lambda: False) or {}
-                numbers["of"] = len(classes.test)
-                what = "test"
-            else:
-                what = "held out"
-            of_this_step = bool(classes.test) or self._last_evaluated() == step
-            if objective.counted is not None and of_this_step:
-                confusion = Confusion(objective.counted.numpy())
-                self.folder.write_json(tested / "metrics" / CLASSES, {"rows_are": what, **confusion.numbers(names)})
-                self._draw_confusion(confusion, tested / "analysis", what)
-        self._draw_attention(tested / "analysis", f"after step {step:,}")
+                what, chosen = "test", spread(classes.test, most or len(classes.test))
+                batches = classes.evaluation(chosen, batch_size, max(len(row.ids) for row in chosen))
+                found = measuring.numbers(lambda: one_epoch(batches)) or {}
+                numbers["test"] = {**found, "of": len(classes.test), "step": step}
+            elif confusion is None and classes.heldout:
+                numbers["heldout"] = measuring.numbers(self.reading.heldout) or {}
+            if numbers and self.objective.counted is not None:
+                confusion = Confusion(self.objective.counted.numpy())
+            if confusion is not None:
+                self._keep(confusion, self.folder.test / "metrics" / CLASSES, step, what)
+                self._draw_confusion(confusion, self.folder.test / "analysis", what)
+        self._draw_attention(self.folder.test / "analysis", f"after step {step:,}")
         return numbers
 
-    def _last_evaluated(self) -> int | None:
-        rows = self.folder.metrics / CLASSES
-        if not rows.is_file():
-            return None
-        return json.loads(rows.read_text(encoding="utf-8"))["step"]
+    def _keep(self, confusion: Confusion, path: Path, step: int, what: str) -> None:
+        if self.reading.classes is not None:
+            names = self.reading.classes.label_names
+            self.folder.write_json(path, {"step": step, "rows_are": what, **confusion.numbers(names)})
 
     def _draw_confusion(self, confusion: Confusion, folder: Path, what: str) -> None:
         if self.pictures and self.reading.classes is not None:
-            names = self.reading.classes.label_names
-            plot_confusion(confusion, names, folder / "confusion_matrix.png", f"{self._title()}, {what}")
+            names, path = self.reading.classes.label_names, folder / "confusion_matrix.png"
+            with picture(path):
+                plot_confusion(confusion, names, path, f"{self._title()}, {what}")
 
     def _draw_attention(self, folder: Path, when: str) -> None:
-        if not self.pictures:
-            return
-        example = next(iter(self.reading.heldout()), None)
+        example = next(iter(self.reading.heldout()), None) if self.pictures else None
         if example is None:
             return
         ids, types = _one_row(example, next(self.model.parameters()).device)
-        maps = self.model.attention_maps(ids, token_type_ids=types)  # L x (1, H, T, T)
-        words = [_shown(self.tokenizer.decode([i])) for i in ids[0].tolist()]
-        arrays = [np.asarray(one[0].float().cpu()) for one in maps]
-        plot_attention(arrays, words, folder / "attention_maps.png", f"{self._title()}, attention {when}")
+        path = folder / "attention_maps.png"
+        with picture(path):
+            maps = self.model.attention_maps(ids, token_type_ids=types)  # L x (1, H, T, T)
+            words = [_shown(self.tokenizer.decode([i])) for i in ids[0].tolist()]
+            arrays = [np.asarray(one[0].float().cpu()) for one in maps]
+            plot_attention(arrays, words, path, f"{self._title()}, attention {when}")
 
     def _title(self) -> str:
         return f"{self.folder.root.parent.name}, {self.folder.root.name}"
-
-
-def _some(classes: ClassificationData, batch_size: int, most: int) -> list[Batch]:
-    """Batches of the test split, or of as many of its rows, spread evenly."""
-    chosen = spread(classes.test or [], most)
-    return list(one_epoch(classes.evaluation(chosen, batch_size, max(len(row.ids) for row in chosen))))
 
 
 def _one_row(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:

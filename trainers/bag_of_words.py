@@ -14,10 +14,14 @@ from ..configs.schema import RunConfig
 from ..data.classification.load import labelled_texts, text_of
 from ..errors import notice
 from ..evaluation.baseline import NAME, fit_baseline
+from ..evaluation.plots import picture, plot_confusion
+from .analysis import CLASSES
 from .folder import new_run_folder, write_text
 from .page import write_page
+from .progress import memory
 from .report import versions
 from .resources import machine
+from .results import headline
 
 
 def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None) -> int:
@@ -28,13 +32,13 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
     Raises UserError for bad data, and where the folder cannot be written.
     """
     notice(f"{NAME} has no network: of the settings, the data set, the seed and the output folder concern it")
-    folder = new_run_folder(Path(run.output.output_dir), run.output.run_name or NAME)
+    tests = run.general.paths.eval_dir
+    folder = new_run_folder(Path(run.output.output_dir), run.output.run_name or NAME, None, tests and Path(tests))
     opened(folder.root)
     parts, names, heldout_is = labelled_texts(run.dataset, run.general.seed)
     texts = {split: [text_of(example) for example in examples] for split, (examples, _) in parts.items()}
     started = time.perf_counter()
-    heldout = texts["heldout"], parts["heldout"][1]
-    baseline = fit_baseline(texts["train"], parts["train"][1], *heldout, names, seed=run.general.seed)
+    baseline = fit_baseline(texts["train"], parts["train"][1], [], [], names, seed=run.general.seed)
     seconds = round(time.perf_counter() - started, 3)
     baseline.save(folder.root / NAME)
     weights = int(baseline.classifier.coef_.size + baseline.classifier.intercept_.size)
@@ -44,8 +48,9 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
         "model": folder.root.parent.name,
         "base_model": NAME,
         "random_weights": False,
-        "method": "full",
+        "method": "tf-idf",
         "task": "classification",
+        "objective": "bag of words",
         "parameters": weights,
         "trained_parameters": weights,
         "dataset": run.dataset.train_path or run.dataset.name,
@@ -69,20 +74,28 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
         "strongest_words": baseline.strongest_words(),
         "versions": versions(),
         "machine": machine(torch.device("cpu")),
+        **memory("cpu"),
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    if texts["heldout"]:
-        results["heldout"] = baseline.evaluate(*heldout)
-        folder.write_json(folder.test / "metrics" / "heldout.json", results["heldout"])
-    if "test" in parts:
-        results["test"] = baseline.evaluate(texts["test"], parts["test"][1])
-        folder.write_json(folder.test / "metrics" / "test.json", results["test"])
+    confusion, what = None, ""
+    for what in [split for split in ("heldout", "test") if texts.get(split)]:
+        numbers, confusion = baseline.measure(texts[what], parts[what][1])
+        results[what] = numbers | ({"of": len(texts[what])} if what == "test" else {})
+        folder.write_json(folder.test / "metrics" / f"{what}.json", results[what])
+    if confusion is not None:
+        told = {"step": 1, "rows_are": what.replace("heldout", "held out"), **confusion.numbers(names)}
+        folder.write_json(folder.test / "metrics" / CLASSES, told)
+        path = folder.test / "analysis" / "confusion_matrix.png"
+        if run.output.plots:
+            with picture(path):
+                plot_confusion(confusion, names, path, f"{folder.root.parent.name}, {folder.root.name}")
     said = run.to_dict()
     concern = {"model": NAME} | {name: said[name] for name in ("dataset", "output", "general")}
     write_text(folder.config, yaml.safe_dump(concern, sort_keys=False, allow_unicode=True, width=100))
     folder.write_json(folder.results, results)
-    write_page(folder, folder.test)
-    print(f"done in {seconds:.1f} s: {folder.root}", file=sys.stderr)
-    if "heldout" in results:
-        print(f"held-out accuracy {results['heldout']['accuracy']:.4f}", file=sys.stderr)
+    write_page(folder)
+    print(f"done in {seconds:.1f} s: {folder.report}", file=sys.stderr)
+    what, numbers = headline(results)
+    if numbers:
+        print(f"{what.replace(' ', '-')} accuracy {numbers['accuracy']:.4f}", file=sys.stderr)
     return 0

@@ -12,13 +12,14 @@
     train/metrics/         train, heldout, tasks, samples, gradients, checkpoints .jsonl: a line an interval; tasks.json
     train/analysis/        plots, samples.txt
     train/weights/         step_N/ checkpoints, and the links last and best
-    test/metrics/          the held-out numbers of the finished model
+    test/metrics/          held-out numbers of the checkpoint that is used: the best, else the last
     test/analysis/         who is taken for whom, attention maps
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -43,7 +44,7 @@ class RunFolder:
     gradients: JsonLines
     saved: JsonLines
 
-    def __init__(self, root: Path, weights: Path | None = None):
+    def __init__(self, root: Path, weights: Path | None = None, test: Path | None = None):
         self.root = root
         self.config = root / "config.yaml"
         self.results = root / "training_results.json"
@@ -55,7 +56,7 @@ class RunFolder:
         self.metrics = root / "train" / "metrics"
         self.analysis = root / "train" / "analysis"
         self.weights = weights or root / "train" / "weights"
-        self.test = root / "test"
+        self.test = test or root / "test"
 
     def open_metrics(self, resume_step: int | None) -> None:
         """Start the metrics files, or go on with them after `resume_step`."""
@@ -72,8 +73,8 @@ class RunFolder:
                 getattr(self, name).close()
 
     def write_json(self, path: Path, value: Any) -> None:
-        """Write a small file whole or not at all."""
-        write_text(path, json.dumps(value, indent=2) + "\n")
+        """Write a small file whole or not at all. NaN and infinity become null: JSON has neither."""
+        write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
 
     def save_batch(self, step: int, window: list[Batch]) -> Path:
         """Keep the micro-batches of a step for inspection."""
@@ -89,6 +90,14 @@ class RunFolder:
         }
         save_file(tensors, path)
         return path
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_text(path: Path, text: str) -> None:
@@ -107,8 +116,12 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {reason}; set output.output_dir to a folder that can be") from error
 
 
-def new_run_folder(output_dir: Path, name: str, weights_dir: Path | None = None) -> RunFolder:
+def new_run_folder(
+    output_dir: Path, name: str, weights_dir: Path | None = None, tests_dir: Path | None = None
+) -> RunFolder:
     """<output_dir>/<name>/<timestamp>, created; a second run of the same second gets a suffix.
+
+    Checkpoints, and results on held-out data, go below folders of their own where such are given, by the same name.
 
     Raises:
         UserError: the folder cannot be created.
@@ -128,7 +141,8 @@ def new_run_folder(output_dir: Path, name: str, weights_dir: Path | None = None)
             raise UserError(
                 f"cannot create the run's folder {root}: {reason}; set output.output_dir to one that can be written"
             ) from error
-        return RunFolder(root, weights_dir / safe / root.name if weights_dir else None)
+        own = Path(safe) / root.name
+        return RunFolder(root, weights_dir and weights_dir / own, tests_dir and tests_dir / own)
     raise UserError(f"cannot create a run's folder in {parent}: a thousand runs started this second")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,22 @@ class JsonLines:
     def __init__(self, path: Path, resume_step: int | None = None):
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [] if resume_step is None else [row for row in read_jsonl(path) if row["step"] <= resume_step]
-        self.file = path.open("w", encoding="utf-8")
-        for row in kept:
-            self.write(row)
+        partial = path.with_name(path.name + ".tmp")  # a kill or a full disk here leaves the old lines as they are
+        partial.write_text("".join(map(_line, kept)), encoding="utf-8")
+        os.replace(partial, path)
+        self.file = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row; it is with the system when this returns. NaN and infinity become null: JSON has neither."""
-        row = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        self.file.write(json.dumps(row) + "\n")
+        self.file.write(_line(row))
         self.file.flush()
 
     def close(self) -> None:
         self.file.close()
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}) + "\n"
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -51,9 +56,17 @@ class Trackers:
     """TensorBoard and Weights & Biases, each only if the configuration asks for it."""
 
     def __init__(
-        self, folder: Path, *, tensorboard: bool, wandb: bool, project: str, name: str, config: dict[str, Any]
+        self,
+        folder: Path,
+        *,
+        tensorboard: bool,
+        wandb: bool,
+        project: str,
+        name: str,
+        config: dict[str, Any],
+        resume_step: int | None = None,
     ):
-        self.tensorboard = _tensorboard(folder / "tensorboard") if tensorboard else None
+        self.tensorboard = _tensorboard(folder / "tensorboard", resume_step) if tensorboard else None
         self.wandb = _wandb(folder, project, name, config) if wandb else None
 
     def write(self, group: str, row: dict[str, Any]) -> None:
@@ -72,7 +85,7 @@ class Trackers:
             self.wandb.finish()
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, resume_step: int | None) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -80,7 +93,8 @@ def _tensorboard(folder: Path) -> Any:
             "general.logging.tensorboard_log is on but tensorboard is not installed: "
             "pip install 'groundup[tensorboard]', or turn it off"
         ) from error
-    return SummaryWriter(str(folder))
+    # What the killed process wrote beyond its last checkpoint is purged, and made again.
+    return SummaryWriter(str(folder), purge_step=None if resume_step is None else resume_step + 1)
 
 
 def _wandb(folder: Path, project: str, name: str, config: dict[str, Any]) -> Any:

@@ -12,12 +12,12 @@ import yaml
 from ..evaluation.baseline import NAME as BAG_OF_WORDS
 from ..evaluation.numbers import main_number
 from ..evaluation.pages import data_uri, number, render, size
-from .checkpoint import checkpoints
+from ..evaluation.plots import NUMBERED
+from . import sentences
 from .folder import RunFolder, write_text
 from .metrics import read_jsonl
 from .progress import duration
-
-Results = dict[str, Any]
+from .results import KEY_SETTINGS, METHODS, NUMBERS, Results, bag_of_words, headline, of_best
 
 CURVES = {
     "loss": "Loss: of the training batches as they were learned from, and of held-out data.",
@@ -37,54 +37,16 @@ LOOKS = {
     "confusion_matrix": "Who is taken for whom",
     "attention_maps": "Where the tokens of one held-out example look",
 }
-NUMBERS = {
-    "loss": "loss (nats)",
-    "perplexity": "perplexity",
-    "bits_per_byte": "bits a byte",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "train_loss": "loss on training rows",
-    "gap": "gap, held out less training",
-    "train_accuracy": "accuracy on training rows",
-    "rows": "rows",
-    "tokens": "tokens",
-}
-TASKS = {
-    "causal_lm": "a decoder that predicts the next token",
-    "masked_lm": "an encoder that guesses masked tokens",
-    "classification": "a classifier",
-    "replaced_token": "a discriminator of replaced tokens",
-}
-METHODS = {
-    "full": "all weights",
-    "lora": "LoRA adapters on a frozen base",
-    "qlora": "LoRA adapters on a frozen, quantised base",
-    "spectrum": "the layers with the most signal (Spectrum)",
-}
-KEY_SETTINGS = {
-    "trainer.optimizer.name": "optimizer",
-    "trainer.optimizer.lr": "learning rate",
-    "trainer.optimizer.min_lr": "lowest learning rate",
-    "trainer.lr_scheduler": "schedule",
-    "trainer.optimizer.weight_decay": "weight decay",
-    "trainer.optimizer.grad_clip": "gradient norm clipped at",
-    "trainer.batch_size": "batch size",
-    "trainer.gradient_accumulation_steps": "batches a step",
-    "trainer.max_seq_length": "longest sequence (tokens)",
-    "trainer.label_smoothing": "label smoothing",
-    "trainer.loss_fn": "loss",
-    "trainer.mixed_precision": "precision",
-    "general.seed": "seed",
-}
+MOST_PAIRS = 10
 
 
-def write_page(folder: RunFolder, tested: Path | None = None) -> Path:
-    """Write report.html from what lies in the folder; `tested` is where results on held-out data are, if elsewhere."""
-    write_text(folder.report, page(folder, tested or folder.test))
+def write_page(folder: RunFolder) -> Path:
+    """Write report.html from what lies in the folder."""
+    write_text(folder.report, page(folder))
     return folder.report
 
 
-def page(folder: RunFolder, tested: Path) -> str:
+def page(folder: RunFolder) -> str:
     """The page as text."""
     results: Results = json.loads(folder.results.read_text(encoding="utf-8"))
     config_text = folder.config.read_text(encoding="utf-8")
@@ -94,108 +56,32 @@ def page(folder: RunFolder, tested: Path) -> str:
         "run.html",
         title=f"{name} on {_short(results['dataset'])}",
         subtitle=f"A training run, {folder.root.name}, written {results['written']}.",
-        warnings=_warnings(results),
-        summary=_summary(results),
+        warnings=sentences.warnings(results),
+        summary=sentences.summary(results),
         tiles=_tiles(results),
         numbers_head=["number", *_columns(results)],
         numbers=_numbers(results),
-        numbers_note=_note(results),
-        classes=_classes(tested),
+        numbers_note=sentences.note(results),
+        classes=_classes(folder),
         classes_note="Precision: of the rows taken for the class, the share that is of it. Recall: of the rows of the "
         "class, the share that was found. F1 is their harmonic mean.",
+        confused=_confused(folder),
+        words=[(label, ", ".join(words)) for label, words in results.get("strongest_words", {}).items()],
+        pupils=_pupils(results),
         tasks=_tasks(results),
         curves=_curves(folder),
-        looks=_looks(folder, tested),
+        looks=_looks(folder),
         data=f"{results['dataset']}: {results['data']['summary']}.",
         lengths=results["data"]["lengths"],
         samples=read_jsonl(folder.metrics / "samples.jsonl"),
         settings=_settings(results, config),
         config=config_text,
         resources=_resources(results),
+        uploaded=results.get("uploaded_to"),
         reproduce=_reproduce(folder, results),
-        checkpoints=_checkpoints(folder, results),
-        use=_use(folder),
+        checkpoints=sentences.where_weights_are(folder, results),
+        use=_use(folder, results),
         python=_python(folder, results),
-    )
-
-
-def headline(results: Results) -> tuple[str, dict[str, Any]]:
-    """What the run's numbers are of, and the numbers: of the test split where there is one, else of held-out data."""
-    if "test" in results:
-        return "test", results["test"]
-    return "held out", results.get("heldout", {})
-
-
-# --- sentences ---------------------------------------------------------------------------------------------------
-
-
-def _summary(r: Results) -> str:
-    start = r["base_model"]
-    from_what = f"the weights of {start}" if start and not r["random_weights"] else "random weights"
-    if start and r["random_weights"]:
-        from_what += f" in the shape of {start}"
-    partly = (
-        "" if r["trained_parameters"] == r["parameters"] else f", of which {r['trained_parameters']:,} were trained"
-    )
-    text = (
-        f"{r['model']} is {TASKS.get(r['task'], r['task'])} of {r['parameters']:,} parameters{partly}. It started from "
-        f"{from_what} and was trained ({METHODS.get(r['method'], r['method'])}) on {r['dataset']} for "
-        f"{r['steps']:,} steps, {r['epochs']:.3g} passes over the data, on {r['device']}, in "
-        f"{duration(r['training_seconds'])}."
-    )
-    before, after = r.get("baseline", {}).get("heldout", {}), r.get("heldout", {})
-    words = r.get("baseline", {}).get(BAG_OF_WORDS, {})
-    if "accuracy" in after:
-        was = f" from {before['accuracy']:.4f} before training" if "accuracy" in before else ""
-        text += f" Accuracy on {after['rows']:,} held-out rows went{was} to {after['accuracy']:.4f}"
-        text += f"; a bag of words with logistic regression reaches {words['accuracy']:.4f}." if words else "."
-        if "test" in r:
-            text += f" On {r['test']['rows']:,} rows of the test split it is {r['test']['accuracy']:.4f}."
-    elif "perplexity" in after:
-        was = f" from {number(before['perplexity'])} before training" if "perplexity" in before else ""
-        text += f" Perplexity on held-out text went{was} to {number(after['perplexity'])}."
-    return text
-
-
-def _warnings(r: Results) -> list[str]:
-    found: list[str] = []
-    if not r["finished"]:
-        found.append(f"The run was stopped after step {r['steps']:,} of {r['steps_wanted']:,}.")
-    if "heldout" not in r:
-        found.append("Nothing was held out, or nothing measured at the end: there are no numbers of unseen data.")
-    if r["skipped_steps"]:
-        found.append(f"{r['skipped_steps']:,} steps changed nothing: their loss or gradient was not finite.")
-    words = r.get("baseline", {}).get(BAG_OF_WORDS, {}).get("accuracy")
-    if words is not None and r.get("heldout", {}).get("accuracy", 1.0) < words:
-        found.append("The bag of words, which knows no order of words, does better than this model.")
-    return found
-
-
-def _note(r: Results) -> str:
-    seen = r.get("heldout", {})
-    text = "Loss is the mean of a target's negative log-likelihood: lower is better."
-    if "perplexity" in seen:
-        text += " Perplexity is its exponential: among how many equally likely tokens the model chooses."
-    if "macro_f1" in seen:
-        text += " Macro F1 is the mean of the classes' F1."
-    if "test" in r:
-        text += " What is not said to be of the test split is of the held-out rows."
-    if "test" in r and r["test"]["rows"] < r["test"]["of"]:
-        text += f" Of the test split's {r['test']['of']:,} rows {r['test']['rows']:,} were measured, spread evenly."
-    return text
-
-
-def _checkpoints(folder: RunFolder, r: Results) -> str:
-    steps = [path.name for path in checkpoints(folder.weights)]
-    if not steps:
-        return "none is left."
-    best = r["best"]
-    said = f"{len(steps)} are kept, `last` leads to {steps[-1]}"
-    if best is None:
-        return f"{said}, there is no `best`: evaluation and export take the last."
-    return (
-        f"{said}, `best` to step {best['step']:,} with the lowest held-out loss, {best['loss']:.4f}: evaluation and "
-        "export take the best. The numbers on this page are those of the last step."
     )
 
 
@@ -205,42 +91,31 @@ def _checkpoints(folder: RunFolder, r: Results) -> str:
 def _tiles(r: Results) -> list[dict[str, str]]:
     what, after = headline(r)
     before = r.get("baseline", {}).get("heldout", {}) if what != "test" else {}  # of the same rows, or not at all
-    words = _words(r, what)
+    words = bag_of_words(r, what)
     tiles: list[dict[str, str]] = []
-    for key in ("accuracy", "macro_f1", "perplexity", "loss"):
-        if key not in after or len(tiles) == 3:
+    for key in ("accuracy", "macro_f1", "perplexity", "discriminator_accuracy", "loss"):
+        if after.get(key) is None or len(tiles) == 3:
             continue
-        beside = [f"{number(before[key])} before"] if key in before else []
+        beside = [f"{number(before[key])} before"] if before.get(key) is not None else []
         if key in words:
             beside.append(f"{number(words[key])} bag of words")
         tiles.append({"value": number(after[key]), "name": f"{NUMBERS[key]}, {what}", "beside": ", ".join(beside)})
-    tiles.append(
-        {
-            "value": duration(r["training_seconds"]),
-            "name": "training",
-            "beside": f"{duration(r['seconds_per_epoch'])} an epoch, {r['tokens_per_second']:,.0f} tokens/s",
-        }
-    )
+    rate = f"{duration(r['seconds_per_epoch'])} an epoch, {r['tokens_per_second']:,.0f} tokens/s"
+    is_network = r["base_model"] != BAG_OF_WORDS
+    tiles.append({"value": duration(r["training_seconds"]), "name": "training", "beside": rate if is_network else ""})
     return tiles
-
-
-def _words(r: Results, what: str) -> dict[str, Any]:
-    """The bag of words' numbers of the held-out rows, or of the test split."""
-    numbers = r.get("baseline", {}).get(BAG_OF_WORDS, {})
-    if what != "test":
-        return {key: value for key, value in numbers.items() if not key.startswith("test_")}
-    return {key.removeprefix("test_"): value for key, value in numbers.items() if key.startswith("test_")}
 
 
 def _columns(r: Results) -> dict[str, dict[str, Any]]:
     """The columns of the numbers: what each is, and its values."""
-    baseline = r.get("baseline", {})
+    best = of_best(r)
     found = {
-        "before training": baseline.get("heldout"),
-        "after": r.get("heldout"),
-        "bag of words": _words(r, "held out"),
+        "before training": r.get("baseline", {}).get("heldout"),
+        f"best, step {r['best']['step']:,}" if best else "": best,
+        f"last, step {r.get('heldout_step', r['steps']):,}" if best else "after": r.get("heldout"),
+        "bag of words": bag_of_words(r, "held out"),
         "test split": r.get("test"),
-        "bag of words, test split": _words(r, "test") if "test" in r else None,
+        "bag of words, test split": bag_of_words(r, "test") if "test" in r else None,
     }
     return {name: values for name, values in found.items() if values}
 
@@ -255,12 +130,37 @@ def _numbers(r: Results) -> list[list[Any]]:
     return rows
 
 
-def _classes(tested: Path) -> list[list[Any]]:
-    path = tested / "metrics" / "classes.json"
-    if not path.is_file():
-        return []
-    classes = json.loads(path.read_text(encoding="utf-8"))["classes"]
+def _counted(folder: RunFolder) -> dict[str, Any]:
+    """Who was taken for whom at the end; {} of what is no classifier, or was not measured."""
+    path = folder.test / "metrics" / "classes.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _classes(folder: RunFolder) -> list[list[Any]]:
+    classes = _counted(folder).get("classes", {})
     return [[name, c["precision"], c["recall"], c["f1"], c["rows"]] for name, c in classes.items()]
+
+
+def _confused(folder: RunFolder) -> list[list[Any]]:
+    """The pairs that are most often mistaken, where there are too many classes to find them in the picture."""
+    counted = _counted(folder)
+    names = list(counted.get("classes", {}))
+    if len(names) <= NUMBERED:
+        return []
+    wrong = [
+        [names[i], names[j], count]
+        for i, row in enumerate(counted["confusion"])
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    return sorted(wrong, key=lambda pair: -pair[2])[:MOST_PAIRS]
+
+
+def _pupils(r: Results) -> list[list[Any]]:
+    """Teacher and student beside each other."""
+    found = r.get("distillation", {})
+    keys = ("layers", "parameters", "tokens_per_second", "loss", "perplexity")
+    return [[name, *(one.get(key) for key in keys)] for name, one in found.items()]
 
 
 def _tasks(r: Results) -> list[list[Any]]:
@@ -290,9 +190,10 @@ def _resources(r: Results) -> list[tuple[str, Any]]:
         ("device", machine.get("gpu") or machine.get("processor") or r["device"]),
         ("cores, threads of torch", f"{machine['cores']}, {machine['threads']}"),
         ("training", f"{duration(r['training_seconds'])}, evaluation and checkpoints apart"),
-        ("an epoch", f"{duration(r['seconds_per_epoch'])} for {r['steps_per_epoch']:,} steps"),
+        ("evaluation", duration(r["evaluation_seconds"]) if r.get("evaluation_seconds") else None),
+        ("an epoch", _epoch(r)),
         ("samples a second", r.get("samples_per_second")),
-        ("tokens a second", r["tokens_per_second"]),
+        ("tokens a second", r["tokens_per_second"] or None),
         ("processor", f"{r['cpu_percent']} % busy (100: one core)" if "cpu_percent" in r else None),
         ("GPU", f"{r['gpu_percent']} % busy" if "gpu_percent" in r else None),
         ("peak memory", f"{r['peak_memory_gib']} GiB" if "peak_memory_gib" in r else None),
@@ -304,6 +205,13 @@ def _resources(r: Results) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in rows if value is not None]
 
 
+def _epoch(r: Results) -> str | None:
+    if r["base_model"] == BAG_OF_WORDS:
+        return None
+    counted = f", reckoned from {r['steps']:,}" if r["steps"] < r["steps_per_epoch"] else ""
+    return f"{duration(r['seconds_per_epoch'])} for {r['steps_per_epoch']:,} steps{counted}"
+
+
 # --- pictures ----------------------------------------------------------------------------------------------------
 
 
@@ -313,10 +221,10 @@ def _curves(folder: RunFolder) -> list[dict[str, Any]]:
     return [_figure(drawn[name], CURVES.get(name, name.replace("_", " "))) for name in names]
 
 
-def _looks(folder: RunFolder, tested: Path) -> list[dict[str, Any]]:
+def _looks(folder: RunFolder) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     for name, said in LOOKS.items():
-        for place, when in ((folder.baseline, "before training"), (tested, "after")):
+        for place, when in ((folder.baseline, "before training"), (folder.test, "after")):
             path = place / "analysis" / f"{name}.png"
             if path.is_file():
                 shown.append(_figure(path, f"{said}: {when}.", full=name == "attention_maps"))
@@ -337,8 +245,10 @@ def _reproduce(folder: RunFolder, r: Results) -> str:
     )
 
 
-def _use(folder: RunFolder) -> str:
+def _use(folder: RunFolder, r: Results) -> str:
     run = shlex.quote(str(folder.root))
+    if r["base_model"] == BAG_OF_WORDS:
+        return f"python evaluate.py --model {run} --data FILE_OR_DIR"
     return (
         f"python evaluate.py --model {run}\n"
         f"python train.py --resume {run}                      # with trainer.max_iters to go further\n"
@@ -347,6 +257,12 @@ def _use(folder: RunFolder) -> str:
 
 
 def _python(folder: RunFolder, r: Results) -> str:
+    if r["base_model"] == BAG_OF_WORDS:
+        return (
+            "from groundup.evaluation.baseline import load_baseline\n\n"
+            f"baseline = load_baseline({str(folder.root / BAG_OF_WORDS)!r})\n"
+            'print([baseline.label_names[i] for i in baseline.predict(["a text"])])'
+        )
     lines = [
         "import torch",
         "from groundup.trainers.load import load_run",

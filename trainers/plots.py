@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..evaluation.numbers import main_number
+from ..evaluation.plots import picture, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ def plot_run(
     *,
     gradients: Rows | None = None,
     steps_per_epoch: int | None = None,
-    target: str = "token",
+    loss: str = "loss (nats a token)",
 ) -> list[Path]:
     """Write loss.png, learning_rate.png, gradient_norm.png, throughput.png and, of what was measured, samples.png,
     memory.png, processor.png, scores.png, gap.png, gradient_norm_layers.png, tasks.png, text_modeling.png.
@@ -37,11 +38,11 @@ def plot_run(
         tasks: rows with step, task/number.
         gradients: rows with step, and the norm of each part (see gradients.py).
         steps_per_epoch: the gap is drawn over epochs where it is known.
-        target: what the loss is a mean over.
+        loss: what it is called on the axis.
     """
     drawings: dict[str, Callable[[Axes], None]] = {}
     if train:
-        drawings["loss"] = lambda axes: _loss(axes, train, evaluations, target)
+        drawings["loss"] = lambda axes: _loss(axes, train, evaluations, loss)
         drawings["learning_rate"] = lambda axes: _line(axes, train, "lr", "learning rate")
         drawings["gradient_norm"] = lambda axes: _line(
             axes, train, "grad_norm", "gradient norm before clipping", log=True
@@ -56,7 +57,7 @@ def plot_run(
     if _points(evaluations, "accuracy")[0]:
         drawings["scores"] = lambda axes: _scores(axes, evaluations)
     if _points(evaluations, "train_loss")[0]:
-        drawings["gap"] = lambda axes: _gap(axes, evaluations, steps_per_epoch, target)
+        drawings["gap"] = lambda axes: _gap(axes, evaluations, steps_per_epoch, loss)
     if gradients:
         drawings["gradient_norm_layers"] = lambda axes: _layers(axes, gradients)
     if main := _main_numbers(tasks or []):
@@ -66,7 +67,11 @@ def plot_run(
         drawings["text_modeling"] = lambda axes: _positions(axes, tasks or [], positions)
     if not drawings:
         return []
-    return [_draw(folder / f"{name}.png", title, draw) for name, draw in drawings.items()]
+    drawn: list[Path] = []
+    for name, draw in drawings.items():
+        with picture(path := folder / f"{name}.png"):
+            drawn.append(_draw(path, title, draw))
+    return drawn
 
 
 def _main_numbers(tasks: Rows) -> list[str]:
@@ -127,11 +132,7 @@ def _draw(path: Path, title: str, draw: Callable[[Axes], None]) -> Path:
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    figure.savefig(partial, format="png")
-    partial.replace(path)
-    return path
+    return save(figure, path)
 
 
 def _points(rows: Rows, key: str) -> tuple[list[float], list[float]]:
@@ -181,7 +182,7 @@ def _scores(axes: Axes, evaluations: Rows) -> None:
     axes.legend(frameon=False)
 
 
-def _gap(axes: Axes, evaluations: Rows, steps_per_epoch: int | None, target: str) -> None:
+def _gap(axes: Axes, evaluations: Rows, steps_per_epoch: int | None, label: str) -> None:
     """Training and held-out loss, measured alike, and the area between them."""
     rows = [row for row in evaluations if row.get("train_loss") is not None and row.get("loss") is not None]
     x = [row["step"] / (steps_per_epoch or 1) for row in rows]
@@ -194,7 +195,7 @@ def _gap(axes: Axes, evaluations: Rows, steps_per_epoch: int | None, target: str
         f"{unseen[-1] - seen[-1]:+.3f}", (x[-1], middle), xytext=(5, 0), textcoords="offset points", fontsize=8
     )
     axes.set_xlabel("epoch" if steps_per_epoch else "step")
-    axes.set_ylabel(f"loss (nats a {target})")
+    axes.set_ylabel(label)
     axes.legend(frameon=False)
 
 
@@ -222,7 +223,7 @@ def _layers(axes: Axes, rows: Rows) -> None:
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def _loss(axes: Axes, train: Rows, evaluations: Rows, target: str = "token") -> None:
+def _loss(axes: Axes, train: Rows, evaluations: Rows, label: str) -> None:
     steps, losses = _points(train, "loss")
     few = len(steps) < 50
     axes.plot(steps, losses, lw=1, alpha=1 if few else 0.35, color="tab:blue", label="training")
@@ -234,7 +235,7 @@ def _loss(axes: Axes, train: Rows, evaluations: Rows, target: str = "token") -> 
         axes.annotate(
             f"{losses[-1]:.3f}", (steps[-1], losses[-1]), xytext=(4, 4), textcoords="offset points", fontsize=8
         )
-    axes.set_ylabel(f"loss (nats a {target})")
+    axes.set_ylabel(label)
     axes.legend(frameon=False)
 
 

@@ -53,10 +53,12 @@ class Reading:
             was_training = model.training
             model.eval()
             ids = torch.tensor([self.prompt], device=next(model.parameters()).device)
-            written = model.generate(
-                ids, length, temperature=0.8, top_k=200, seed=run.general.seed, eos_id=self.stop_ids or None
-            )
-            model.train(was_training)
+            try:
+                written = model.generate(
+                    ids, length, temperature=0.8, top_k=200, seed=run.general.seed, eos_id=self.stop_ids or None
+                )
+            finally:
+                model.train(was_training)
             return tokenizer.decode(written[0].tolist())
 
         return sample

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..errors import notice
 from .progress import memory
 
 _STATM = Path("/proc/self/statm")
@@ -70,6 +72,11 @@ def summed_up(rows: list[dict[str, Any]]) -> dict[str, float]:
     for name in ("peak_memory_gib", "peak_gpu_memory_gib"):
         if values := [row[name] for row in rows if row.get(name) is not None]:
             found[name] = max(values)
+    ends = [float(row.get("seconds") or 0.0) for row in rows]  # by the clock that training alone advances
+    passed = [end - start for start, end in zip([0.0, *ends], ends, strict=False)]
+    samples = sum((row.get("samples_per_second") or 0.0) * s for row, s in zip(rows, passed, strict=True))
+    if samples > 0:
+        found["samples_per_second"] = round(samples / sum(passed), 2)
     return found
 
 
@@ -88,11 +95,17 @@ def _resident() -> float | None:
 
 
 def _gpu_busy(device: torch.device) -> float | None:
-    """Per cent of the last moments in which the GPU computed; None without pynvml."""
+    """Per cent of the last moments in which the GPU computed; None without pynvml, which is said once."""
     try:
         return float(torch.cuda.utilization(device))
-    except Exception:  # no pynvml, or a driver that does not answer: each has an error of its own
+    except Exception as error:  # no pynvml, or a driver that does not answer: each has an error of its own
+        _say_once(f"how busy the GPU is will not be known ({type(error).__name__}): pip install 'groundup[gpu]'")
         return None
+
+
+@cache
+def _say_once(what: str) -> None:
+    notice(what)
 
 
 def _processor() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from ..configs.methods import method_of
 from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData
 from ..errors import UserError
-from ..evaluation.baseline import NAME as BAG_OF_WORDS
 from ..evaluation.during import prepare_tasks
 from ..models.flash import flash_use, use_flash_attention
 from ..models.kernels import use_kernels
@@ -46,6 +47,7 @@ from .publish import check_model, publish
 from .reading import Reading, context_of, read_data
 from .replaced_tokens import discriminator, replaced_tokens
 from .report import announce, versions, write_results
+from .results import bag_of_words, headline
 from .resume import keep_config
 from .schedules import DropoutSchedule, LearningRate
 from .teacher import learn_from_teacher
@@ -71,21 +73,20 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
     folder, checkpoint = _open_folder(run, resume)
     opened(folder.root)
     try:
-        with memory_limit(run.trainer.max_memory_usage, device):
+        with _in_a_sentence(run, device, folder), memory_limit(run.trainer.max_memory_usage, device):
             trainer, reading, analysis = _build(run, device, folder, checkpoint)
             check_model(run, trainer.model)
             announce(run, trainer, reading, folder, checkpoint)
-            interrupt = trainer.fit()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        said = str(error).partition("\n")[0][:100] or type(error).__name__
-        what = f"memory ran out before a step could be made, or while one was evaluated or saved ({said})"
-        raise UserError(advice(device.type, what, checkpointing=run.trainer.gradient_checkpointing)) from error
+            try:
+                interrupt = trainer.fit()
+            except UserError as error:
+                with suppress(UserError, OSError):  # the disk may be what failed
+                    write_results(run, trainer, reading, folder, analysis, finished=False, error=str(error))
+                raise
+            results = write_results(run, trainer, reading, folder, analysis, finished=not interrupt)
     finally:
         folder.close_metrics()
     trainer.trackers.close()
-    results = write_results(run, trainer, reading, folder, analysis, finished=not interrupt)
     if interrupt:
         print(
             f"\nstopped by {interrupt.received.name if interrupt.received else 'a signal'} after step "
@@ -94,24 +95,51 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
             file=sys.stderr,
         )
         return interrupt.exit_code
-    print(f"done in {duration(trainer.progressed.seconds)}: {folder.root}", file=sys.stderr)
+    print(f"done in {duration(trainer.progressed.seconds)}: {folder.report}", file=sys.stderr)
     if run.model.use_flash_attention is True:
         print(flash_use(trainer.model), file=sys.stderr)
     if "distillation" in results:
         print(comparison(results["distillation"]), file=sys.stderr)
-    if "heldout" in results:
-        print(f"held-out loss {results['heldout']['loss']:.4f}{_accuracy(results)}", file=sys.stderr)
+    if said := _last_words(results):
+        print(said, file=sys.stderr)
     publish(run, folder)
     return 0
 
 
-def _accuracy(results: dict[str, Any]) -> str:
-    """Of a classifier: its accuracy beside that of the words alone."""
-    if "accuracy" not in results["heldout"]:
+def _last_words(results: dict[str, Any]) -> str:
+    """The numbers of the checkpoint that is used: of a classifier its accuracy, beside that of the words alone."""
+    what, numbers = headline(results)
+    split = what.replace(" ", "-")
+    if not numbers:
         return ""
-    words = results.get("baseline", {}).get(BAG_OF_WORDS, {})
+    which = (
+        f", of the best checkpoint, step {results['best']['step']:,}" if "heldout" in (results["best"] or {}) else ""
+    )
+    loss = "not finite" if numbers["loss"] is None else f"{numbers['loss']:.4f}"
+    if "accuracy" not in numbers:
+        return f"{split} loss {loss}{which}"
+    words = bag_of_words(results, what)
     beside = f", the bag of words {words['accuracy']:.4f}" if "accuracy" in words else ""
-    return f", accuracy {results['heldout']['accuracy']:.4f}{beside}"
+    return f"{split} loss {loss}, accuracy {numbers['accuracy']:.4f}{beside}{which}"
+
+
+@contextmanager
+def _in_a_sentence(run: RunConfig, device: torch.device, folder: RunFolder) -> Iterator[None]:
+    """Memory and disks that give out, said as what they are. Raises UserError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = str(error).partition("\n")[0][:100] or type(error).__name__
+        what = f"memory ran out before a step could be made, or while one was saved ({said})"
+        raise UserError(advice(device.type, what, checkpointing=run.trainer.gradient_checkpointing)) from error
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough
+    except OSError as error:
+        what = f"{error.filename or folder.root}: {(error.strerror or str(error)).lower()}"
+        on = f"; then go on with --resume {folder.root}" if latest_checkpoint(folder.weights) else ""
+        raise UserError(f"{what}: free space, or set output.output_dir elsewhere{on}") from error
 
 
 # --- building ----------------------------------------------------------------------------------------------------
@@ -160,7 +188,7 @@ def _build(
         settings=settings,
         head_first=head_first,
         folder=folder,
-        trackers=_trackers(run, folder),
+        trackers=_trackers(run, folder, read_state(checkpoint)["step"] if checkpoint else None),
         bytes_per_token=reading.bytes_per_token,
         mask=reading.mask,
         sample=reading.writer(run, model, tokenizer),
@@ -180,6 +208,8 @@ def _build(
     if checkpoint is not None:
         trainer.restore(checkpoint)
         keep_config(run, folder, trainer.progressed.step)
+        if trainer.progressed.step < settings.max_iters:  # what was said of the finished model is no longer so
+            shutil.rmtree(folder.test, ignore_errors=True)
     else:
         tokenizer.save(folder.tokenizer)
         write_text(folder.config, run.to_yaml())
@@ -214,7 +244,8 @@ def _model(
     if classes is not None:
         labels = {"num_labels": classes.num_labels, "label_names": list(classes.label_names)}
         if run.evaluation.do_eval and classes.heldout:
-            measure_baseline(classes, folder, run.general.seed)
+            size, few = run.evaluation.batch_size or run.trainer.batch_size, run.evaluation.max_batches
+            measure_baseline(classes, folder, run.general.seed, most=few and few * size)
     if start is not None and method_of(run) != "full":
         config = architecture(run, tokenizer.vocab_size, start)
         on_base = build_on_base(run, start, config, device, folder, classes)
@@ -266,6 +297,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         batch_size_auto_adjust=t.batch_size_auto_adjust,
         task_intervals=intervals[:1],  # dataset_loss_eval_iters is of the loss alone
         measure_gap=e.measure_gap,
+        patience=e.patience,
     ), learning_rate
 
 
@@ -297,7 +329,7 @@ def _dropout(run: RunConfig, max_iters: int) -> DropoutSchedule | None:
     return DropoutSchedule(d.name, d.start, d.end, d.start_iter, d.end_iter or max_iters, d.cycles)
 
 
-def _trackers(run: RunConfig, folder: RunFolder) -> Trackers:
+def _trackers(run: RunConfig, folder: RunFolder, resume_step: int | None) -> Trackers:
     log = run.general.logging
     name = log.wandb_run_name or "/".join(folder.root.parts[-2:])
     return Trackers(
@@ -307,16 +339,18 @@ def _trackers(run: RunConfig, folder: RunFolder) -> Trackers:
         project=log.wandb_project,
         name=name,
         config=run.to_dict(),
+        resume_step=resume_step,
     )
 
 
 def _open_folder(run: RunConfig, resume: Path | None) -> tuple[RunFolder, Path | None]:
     """The run's folder, and the checkpoint to go on from."""
-    elsewhere = run.general.paths.checkpoint_dir
-    weights = Path(elsewhere) if elsewhere else None
+    paths = run.general.paths
+    weights, tests = (Path(place) if place else None for place in (paths.checkpoint_dir, paths.eval_dir))
     if resume is None:
-        return new_run_folder(Path(run.output.output_dir), run.output.run_name or "run", weights), None
-    folder = RunFolder(resume, weights / resume.parent.name / resume.name if weights else None)
+        return new_run_folder(Path(run.output.output_dir), run.output.run_name or "run", weights, tests), None
+    own = Path(resume.parent.name) / resume.name
+    folder = RunFolder(resume, weights and weights / own, tests and tests / own)
     remove_partial(folder.weights)
     checkpoint = latest_checkpoint(folder.weights)
     if checkpoint is None:

@@ -25,6 +25,7 @@ class Settings:
     compile: bool
     task_intervals: tuple[int, ...] = ()  # of the evaluations, those that run tasks
     measure_gap: bool = False  # evaluations measure as many rows of training too
+    patience: int | None = None  # evaluations in a row without a lower held-out loss after which the run ends
     batches_per_epoch: int | None = None  # where the last window of an epoch is short; None: windows run on
     min_batch_size: int = 1  # rows of a micro-batch below which none is cut where memory runs out
     batch_size_auto_adjust: bool = True  # cut them at all
@@ -53,6 +54,7 @@ class Progressed:
     best_loss: float | None = None
     best_step: int | None = None
     evaluated: int = -1  # the last step whose evaluation was made
+    worse: int = 0  # evaluations since the best one
     skipped_steps: int = 0
     nonfinite_in_a_row: int = 0
     micro_batch: int | None = None  # rows at a time since memory ran out

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from .gap import first_rows, gap_of
 from .gradients import norms_by_layer
 from .interrupt import Interrupt
 from .lookup import LookupGradient
+from .measuring import Measuring
 from .metrics import Trackers
 from .objectives import Objective, TokenLoss
 from .optimizers import set_learning_rate
@@ -41,6 +42,8 @@ from .progress import Interval, Progress
 from .resources import Usage, size_of
 from .schedules import DropoutSchedule, LearningRate
 from .settings import Progressed, Settings
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -74,6 +77,7 @@ class Trainer:
         self._objective: Objective = self.objective or TokenLoss(
             self.model, self.precision, s.chunk, s.label_smoothing, self.bytes_per_token
         )
+        self.measuring = Measuring(self.model, self._objective, self.mask)
         self._by_layer: dict[str, float] = {}  # gradient norms of the step that is logged next
         self._usage = Usage(next(self.model.parameters()).device)
         if next(self.model.parameters()).device.type == "cpu":
@@ -99,9 +103,11 @@ class Trainer:
         self.model.train()
         saved_at = p.step or -1
         if s.eval_intervals and p.evaluated < p.step and (p.step == 0 or self._due(s.eval_intervals)):
-            self._evaluate(bar, interrupt)  # before any training; or the one during which the run was stopped
+            is_best = self._evaluate(bar, interrupt)  # before any training; or the one during which the run was stopped
+            if p.step and p.evaluated == p.step:
+                self.save(is_best=is_best)
 
-        while p.step < s.max_iters and not interrupt:
+        while p.step < s.max_iters and not interrupt and not self.gave_up:
             started = time.perf_counter()
             lr = self.learning_rate.at(p.step)
             set_learning_rate(self.optimizer, lr)
@@ -131,6 +137,13 @@ class Trainer:
                 saved_at = p.step
         if saved_at != p.step:
             self.save(is_best=False)
+        if self.gave_up:
+            bar.say(f"step {p.step:,}: the held-out loss has not fallen for {p.worse} evaluations: the run ends here")
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the held-out loss has not fallen for as many evaluations as the run has patience for."""
+        return self.settings.patience is not None and self.progressed.worse >= self.settings.patience
 
     # --- one step ------------------------------------------------------------------------------------------------
 
@@ -198,12 +211,11 @@ class Trainer:
                 f"it is {less} at a time; a step has the same rows, targets and gradient as before"
             )
             return
-        saved = f" The weights are in {self.save(is_best=False)}." if p.step else ""
         first = "lower trainer.min_batch_size" if s.batch_size_auto_adjust else "lower trainer.batch_size"
         what = f"memory ran out at step {p.step + 1:,} with {rows} row{'s' * (rows > 1)} of {tokens:,} tokens ({said})"
         checkpointing = self.model.gradient_checkpointing
         told = advice(self.precision.device_type, what, first if rows > 1 else None, checkpointing=checkpointing)
-        raise UserError(f"{told}.{saved}")
+        raise UserError(f"{told}{self._saved()}")
 
     def _set_dropout(self, rate: float) -> None:
         self.model.set_dropout(**{m.field: rate for m in self.model.modules() if isinstance(m, Dropout)})
@@ -272,26 +284,14 @@ class Trainer:
 
     def _numbers(self, source: Callable[[], Iterator[Batch]], interrupt: Interrupt) -> dict[str, float] | None:
         """Of the same rows, where memory runs out in smaller batches."""
-        device, mask, rows = next(self.model.parameters()).device, self.mask, self.progressed.micro_batch
-        failed = 0  # rows of the last batch that was begun
+        try:
+            return self.measuring.numbers(source, lambda: bool(interrupt), self.progressed.micro_batch)
+        except UserError as error:
+            raise UserError(f"{error}{self._saved()}") from None
 
-        def batches() -> Iterator[Batch]:
-            nonlocal failed
-            masked = (batch if mask is None else mask(batch, seed=0, index=i) for i, batch in enumerate(source()))
-            for batch in cut((batch.to(device) for batch in masked), rows):
-                failed = len(batch.input_ids)
-                yield batch
-
-        while True:
-            result, said = attempt(lambda: self._objective.evaluate(batches(), lambda: bool(interrupt)))
-            if said is None:
-                return result
-            rows = smaller(failed, 1)
-            if rows is None:
-                raise UserError(
-                    advice(self.precision.device_type, f"memory ran out while one row was evaluated ({said})")
-                )
-            notice(f"memory ran out while {failed} rows were evaluated at a time: it begins again with {rows}")
+    def _saved(self) -> str:
+        """The end of a sentence on a run that cannot go on: where its weights are, once it has trained."""
+        return f". The weights are in {self.save(is_best=False)}" if self.progressed.step else ""
 
     def _evaluate(self, bar: Progress, interrupt: Interrupt) -> bool:
         """Held-out loss and a sample. -> whether it is the best so far, which the untrained model never is."""
@@ -310,20 +310,30 @@ class Trainer:
             self.folder.write_json(self.folder.baseline / "metrics" / "heldout.json", result)
             return False
         with self.precision.autocast():
-            sample = self.sample()
+            sample = self._spared(self.sample, "a sample was written")
         if sample:
             self.folder.samples.write({"step": p.step, "text": sample})
             bar.say(f"--- sample at step {p.step:,} ---\n{sample}\n---")
         if not math.isfinite(result["loss"]) or (p.best_loss is not None and result["loss"] >= p.best_loss):
+            p.worse += 1
             return False
-        p.best_loss, p.best_step = result["loss"], p.step
+        p.best_loss, p.best_step, p.worse = result["loss"], p.step, 0
         return True
 
     def _tasks(self, interrupt: Interrupt) -> dict[str, Any] | None:
         """Numbers by task; {} where none are due, None if a signal arrived."""
         if self.tasks is None or not self._due(self.settings.task_intervals):
             return {}
-        return self.tasks(lambda: bool(interrupt))
+        tasks, stop = self.tasks, lambda: bool(interrupt)
+        found = self._spared(lambda: tasks(stop), "tasks were measured")
+        return {} if found is None and not interrupt else found
+
+    def _spared(self, work: Callable[[], T], what: str) -> T | None:
+        """What `work` gives; None, and a note, where memory runs out: the run can do without."""
+        result, said = attempt(work)
+        if said is not None:
+            notice(f"memory ran out while {what} at step {self.progressed.step:,} ({said}): it is left out this time")
+        return result
 
     def _write_tasks(self, bar: Progress, tasks: dict[str, Any]) -> None:
         if not tasks:

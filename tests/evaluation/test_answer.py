@@ -43,3 +43,27 @@ def test_what_does_not_go_together(
 def test_an_encoder_does_not_write(checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]):
     assert main(["--model", str(checkpoint("bert")), "--prompt", "x", "--device", "cpu"]) == 1
     assert "no language model that writes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_a_classifier_names_its_classes(
+    name: str, checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As transformers tells them, of a checkpoint it wrote."""
+    import transformers
+
+    labels = {0: "bad", 1: "good", 2: "so-so"}
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(
+        checkpoint(name), num_labels=3, id2label=labels, label2id={v: k for k, v in labels.items()}
+    ).eval()
+    theirs.save_pretrained(tmp_path / "classifier")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint(name))
+    tokenizer.save_pretrained(tmp_path / "classifier")
+    assert main(["--model", str(tmp_path / "classifier"), "--prompt", "5 and 6", "--device", "cpu"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    logits = theirs(torch.tensor([load_tokenizer(checkpoint(name)).encode("5 and 6", add_special_tokens=True)])).logits
+    shares = logits[0].softmax(-1).tolist()
+    expected = sorted(zip(labels.values(), shares, strict=True), key=lambda pair: -pair[1])
+    assert [name for name, _ in lines] == [name for name, _ in expected]
+    for (_, said), (_, share) in zip(lines, expected, strict=True):
+        assert float(said) == pytest.approx(share, abs=1e-4)

@@ -52,6 +52,17 @@ def test_numbers_are_those_of_scikit_learn():
     assert 0.3 < fitted.numbers["accuracy"] < 1
 
 
+def test_of_very_many_texts_some_are_learned_from(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("groundup.evaluation.baseline.MOST", 10)
+    many, labels = texts(60, 0)
+    few = fit_baseline([many[i * 6] for i in range(10)], [*[labels[i * 6] for i in range(10)][:9], 1], [], [], NAMES)
+    assert capsys.readouterr().err == ""
+    labels[54] = 1
+    cut = fit_baseline(many, labels, [], [], NAMES)
+    assert "learns from 10 of the 60 training texts" in capsys.readouterr().err
+    np.testing.assert_array_equal(cut.classifier.coef_, few.classifier.coef_)
+
+
 def test_it_comes_back_from_its_files_without_pickle(fitted: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fitted.save(tmp_path / "baseline")
 

@@ -42,6 +42,36 @@ def test_a_run_of_words(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert again.model.base_model == "bag-of-words-tfidf"
 
 
+def test_its_folder_is_a_model_to_measure_and_to_ask(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from groundup.evaluation.command import main as evaluate
+
+    command = ["model=bag-of-words-tfidf", f"dataset.name={rows}", "dataset.val_fraction=0.25"]
+    assert main([*command, f"output.output_dir={tmp_path / 'out'}"]) == 0
+    folder = find_run("latest", tmp_path / "out")
+    confusion = json.loads((folder / "test" / "metrics" / "classes.json").read_text())["confusion"]
+    assert confusion == [[14, 0], [0, 14]]  # a quarter, twins together
+    assert (folder / "test" / "analysis" / "confusion_matrix.png").is_file()
+    page = (folder / "report.html").read_text()
+    assert "tells the classes of" in page
+    assert "What speaks for a class" in page
+    assert "--resume" not in page
+
+    some = tmp_path / "some.csv"
+    some.write_text("text,label\ntwo and 3,even\nseven and 1,even\neight,even\none,odd")
+    assert evaluate(["--model", str(folder), "--data", str(some), "--output", str(tmp_path / "o.json")]) == 0
+    numbers = json.loads((tmp_path / "o.json").read_text())["tasks"]["classification"]
+    assert (numbers["accuracy"], numbers["confusion"]) == (0.75, [[2, 1], [0, 1]])
+    assert evaluate(["--model", str(folder), "--prompt", "seven and 2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2].startswith("odd")
+    for words, said in (
+        (["--data", str(some), "--tasks", "perplexity"], "only classifies"),
+        ([], "name labelled texts with --data"),
+        (["--data", str(some), "--stride", "3"], "--stride does nothing for classification"),
+    ):
+        assert evaluate(["--model", str(folder), *words]) == 1
+        assert said in capsys.readouterr().err
+
+
 def test_text_without_classes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "a.txt").write_text("no label here")
     assert main(["model=bag-of-words-tfidf", f"dataset.name={tmp_path / 'a.txt'}"]) == 1

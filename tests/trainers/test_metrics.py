@@ -27,6 +27,22 @@ def test_resuming_drops_what_was_never_saved(tmp_path: Path) -> None:
     assert read_jsonl(path) == [{"step": 1}, {"step": 2}, {"step": 3, "again": True}]
 
 
+def test_a_disk_that_is_full_when_a_run_goes_on_costs_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = JsonLines(tmp_path / "a.jsonl")
+    for step in (1, 2):
+        lines.write({"step": step})
+    lines.close()
+
+    def full(self: Path, *args: object, **options: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space"):
+            JsonLines(tmp_path / "a.jsonl", resume_step=2)
+    assert [row["step"] for row in read_jsonl(tmp_path / "a.jsonl")] == [1, 2]
+
+
 def test_a_new_run_starts_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
     JsonLines(tmp_path / "log.jsonl").close()
