@@ -201,16 +201,21 @@ def main() -> None:
         arguments.rows, arguments.seeds, arguments.max_length = 64, [0], 64
     words = [f"--data={arguments.data}", f"--rows={arguments.rows}", f"--max-length={arguments.max_length}"]
     workers = {name: Worker(__file__, f"--measure={name}", *words) for name in arguments.systems}
-    results: list[dict[str, Any]] = []
     for task in arguments.tasks:
+        results: list[dict[str, Any]] = []
         for seed in arguments.seeds:
             for system, worker in workers.items():
                 found = worker.ask([task, seed])
                 results.append({"task": task, "system": system, "seed": seed, **found})
                 said = f"{found['seconds']:.1f} s, accuracy {found['accuracy']:.4f}"
                 print(f"{task}, seed {seed}, {system}: {said}", file=sys.stderr)
+        _publish(arguments, task, results)
     for worker in workers.values():
         worker.close()
+
+
+def _publish(arguments: argparse.Namespace, task: str, results: list[dict[str, Any]]) -> None:
+    """A task's results, in files of their own."""
     rows = rows_of(results)
     data = {"environment": environment("transformers"), "rows": arguments.rows, "max_length": arguments.max_length}
     notes = (
@@ -218,7 +223,7 @@ def main() -> None:
         f"{arguments.max_length} tokens; means over the seeds {', '.join(map(str, arguments.seeds))}."
     )
     title = "MiniLM fine-tuned into a classifier on a CPU"
-    publish(arguments, "classify_cpu", title, {**data, "results": results, "table": rows}, [notes, table(rows)])
+    publish(arguments, f"classify_{task}", title, {**data, "results": results, "table": rows}, [notes, table(rows)])
 
 
 if __name__ == "__main__":
