@@ -49,7 +49,7 @@ def add_lora(
             whose path ends so; or a regular expression for whole paths; or "all-linear", every Linear but the head.
         bias: "all": every bias of the model trains too, norms' included; "lora_only": those of the chosen Linears.
         variant: see layer.py.
-        modules_to_save: modules that train in full, ends of paths. None: a classifier's head, else nothing.
+        modules_to_save: modules that train in full, ends of paths; a classifier's head and other new modules always do.
         seed: what A starts from; the same seed gives the same on the same kind of device. None: torch's generator.
 
     Adapters are fp32 whatever the model is, on its devices. Where a chosen name is one matrix of the checkpoint's and
@@ -61,7 +61,7 @@ def add_lora(
     """
     _check(model, rank, alpha, dropout, bias, variant)
     names = Names.of(model)
-    words = list(names.new_head() if modules_to_save is None else modules_to_save)
+    words = list(dict.fromkeys([*(modules_to_save or ()), *_new_modules(model, names)]))
     saved = names.in_full(words)
     groups = names.groups(target_modules, saved)
     modules = dict(model.named_modules())
@@ -183,6 +183,15 @@ def _check(model: Model, rank: int, alpha: float, dropout: float, bias: str, var
     for what, word, known in (("bias", bias, get_args(Bias)), ("variant", variant, get_args(Variant))):
         if word not in known:
             raise UserError(f"{what} '{word}' is not known.{nearest(word, known)}")
+
+
+def _new_modules(model: Model, names: Names) -> list[str]:
+    """Of a classifier its head, and what else its checkpoint had not (a pooler): random, they are of no use frozen."""
+    if model.task != "classification":
+        return []
+    new = set(model.origin.new if model.origin else ())
+    drawn = [path for path, row in names.linears.items() if {f"{part}.weight" for part in row.parts} & new]
+    return [*names.new_head(), *drawn]
 
 
 def _like(linear: nn.Module) -> Tensor:

@@ -205,7 +205,8 @@ def test_a_base_that_is_gone_is_named(start: Any, checkpoint: Checkpoint, tmp_pa
     ("words", "said"),
     [
         ((*LORA, "--fine_tuning.lora.target_modules", "[q_prj]"), "Target modules not found in model"),
-        ((*LORA, "--fine_tuning.lora.r", "33"), "rank 33 is larger than the matrix"),
+        ((*LORA, "--fine_tuning.lora.r", "33"), "33, and no matrix of llama has a rank above 32"),
+        ((*LORA, "--fine_tuning.lora.r", "32"), "rank 32 is larger than the matrix"),
         (("--fine_tuning.method", "qlora"), "set model.load_in_4bit to true, or use lora"),
         (("--model.load_in_4bit", "true"), "packed weights cannot be trained"),
         ((*QLORA, "--model.load_in_8bit", "true"), "in 4 bits or in 8, not in both"),

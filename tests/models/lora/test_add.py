@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from groundup.errors import UserError
-from groundup.models import Model
+from groundup.models import Model, load_pretrained
 from groundup.models.lora import adapters, add_lora, count_parameters, load_adapter, remove_lora, save_adapter
 from groundup.models.saved import load_weights
 from safetensors.torch import save_file
@@ -68,9 +69,35 @@ def test_a_classifier_trains_its_head(make: Callable[..., Model]) -> None:
     add_lora(model, rank=2, target_modules="all-linear")
     assert beside(model) == {"head.out.weight"}
     assert "head.out" not in adapters(model)
-    model = make("llama", "classification", 3)
-    add_lora(model, rank=2, modules_to_save=["model.norm", "embed_tokens"])
-    assert beside(model) == {"core.norm.weight", "embedder.tokens.weight"}
+    for given, more in ((["model.norm", "embed_tokens"], {"core.norm.weight", "embedder.tokens.weight"}), ([], set())):
+        model = make("llama", "classification", 3)
+        add_lora(model, rank=2, modules_to_save=given)
+        assert beside(model) == {"head.out.weight", *more}
+
+
+def test_a_head_beside_other_modules_is_in_the_file(
+    make: Callable[..., Model], stir: Callable[..., None], ids: Tensor, tmp_path: Path
+) -> None:
+    model = make("gpt2", "classification", 3)
+    add_lora(model, rank=2, target_modules=["c_attn"], modules_to_save=["wte"])
+    assert beside(model) == {"embedder.tokens.weight", "head.out.weight"}
+    stir(model)
+    save_adapter(model, tmp_path)
+    said = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (said["task_type"], said["modules_to_save"]) == ("SEQ_CLS", ["wte", "score"])
+    again = make("gpt2", "classification", 3)
+    load_adapter(again, tmp_path, trainable=True)
+    assert trained(again) == trained(model)
+    assert torch.equal(again(ids), model(ids))
+
+
+def test_what_a_checkpoint_had_not_trains_beside_the_head(checkpoint: Callable[[str], Path]) -> None:
+    """BERT's pooler, which a file of masked language modelling leaves out."""
+    model = load_pretrained(checkpoint("bert"), "classification", num_labels=3)
+    assert model.origin is not None
+    add_lora(model, rank=2, target_modules=["query"], modules_to_save=["word_embeddings"])
+    assert {*model.origin.new} <= beside(model)
+    assert "embedder.tokens.weight" in beside(model)
 
 
 def test_the_same_seed_gives_the_same_adapter(make: Callable[..., Model]) -> None:

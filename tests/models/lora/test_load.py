@@ -93,9 +93,12 @@ def test_a_classifier_keeps_its_head_and_biases(
 
 
 def test_a_classifier_without_its_head(make: Callable[..., Model], tmp_path: Path) -> None:
-    """PEFT would look for the head of what is called SEQ_CLS."""
+    """One made for a language model: PEFT would look for the head of what is called SEQ_CLS."""
+    model = make("llama")
+    add_lora(model, rank=2)
+    save_adapter(model, tmp_path)
     model = make("llama", "classification", 3)
-    add_lora(model, rank=2, modules_to_save=[])
+    load_adapter(model, tmp_path)
     save_adapter(model, tmp_path)
     assert json.loads((tmp_path / CONFIG).read_text(encoding="utf-8"))["task_type"] is None
     load_adapter(make("llama", "classification", 3), tmp_path)

@@ -117,6 +117,25 @@ def test_ours_read_by_peft(name: str, pair: Callable[[str], Pair], tmp_path: Pat
         assert torch.equal(mine, original)
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "module"),
+    [("roberta-classifier", "query", "embeddings.LayerNorm"), ("gpt2-classifier", "c_attn", "wte")],
+)
+def test_a_head_beside_other_modules(
+    name: str, target: str, module: str, pair: Callable[[str], Pair], tmp_path: Path
+) -> None:
+    ours = copy.deepcopy(pair(name).ours)
+    add_lora(ours, rank=2, target_modules=[target], modules_to_save=[module], seed=0)
+    head = [key for key, parameter in ours.named_parameters() if parameter.requires_grad and key.startswith("head.")]
+    assert head
+    stir(ours)
+    save_adapter(ours, tmp_path)
+    assert_equal_answers(pair(name), put_on_theirs(pair(name), tmp_path), ours)
+    again = copy.deepcopy(pair(name).ours)
+    load_adapter(again, tmp_path)
+    assert all(torch.equal(again.get_parameter(key), ours.get_parameter(key)) for key in head)
+
+
 @pytest.mark.parametrize("name", WORDS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_theirs_read_here(name: str, variant: str, pair: Callable[[str], Pair], tmp_path: Path) -> None:
