@@ -1,163 +1,89 @@
-"""Runs side by side: their training_results.json as a table for a terminal, a CSV file and a page with plots."""
+"""Runs side by side: a table for a terminal, a CSV file and a page with plots."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, notice
 from ..trainers.folder import write_text
-from ..trainers.progress import duration
-from .baseline import NAME as BAG_OF_WORDS
+from .columns import HEADINGS, SETTINGS, TASKS, Column, Names, columns_of, rows_of, values_of
+from .compared import RESULTS, Compared, comparable, grouped, read_run, read_runs
+from .numbers import flat
 from .pages import data_uri, render
+from .scatter import Dot, plot_scores
 
-RESULTS, CSV, PAGE = "training_results.json", "comparison.csv", "comparison.html"
+__all__ = ["RESULTS", "Compared", "as_csv", "as_html", "read_run", "read_runs", "table", "write_report"]
 
-
-@dataclass(frozen=True)
-class Compared:
-    """One run. What was not measured is None; `error` is why it has no numbers."""
-
-    run: str  # its folder
-    model: str
-    dataset: str = ""
-    method: str = ""
-    measured_on: str = ""  # "test" where the data has a test split beside the held-out rows, else "held out"
-    rows: int | None = None
-    accuracy: float | None = None
-    macro_f1: float | None = None
-    loss: float | None = None
-    perplexity: float | None = None
-    bits_per_byte: float | None = None
-    bag_of_words_accuracy: float | None = None
-    parameters: int | None = None
-    trained_parameters: int | None = None
-    steps: int | None = None
-    seconds: float | None = None  # of training, evaluation and checkpoints apart
-    seconds_per_epoch: float | None = None
-    samples_per_second: float | None = None
-    memory_gib: float | None = None  # the peak: of the GPU where one was used, else of the process
-    device: str = ""
-    finished: bool = True
-    error: str = ""
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        """By data set; the best first, what failed last."""
-        worst = math.inf
-        score = -self.accuracy if self.accuracy is not None else self.loss if self.loss is not None else worst
-        return (self.dataset, bool(self.error), self.accuracy is None, score, self.model, self.run)
-
-
-def read_runs(folder: Path) -> list[Compared]:
-    """The runs below a folder, the best of each data set first. A file that cannot be read is named and left out.
-
-    Raises:
-        UserError: there is no such folder, or no run in it.
-    """
-    if not folder.is_dir():
-        raise UserError(f"--report {folder}: there is no such folder; name one that holds runs, such as results")
-    found = [row for path in sorted(folder.rglob(RESULTS)) if (row := read_run(path, folder)) is not None]
-    if not found:
-        raise UserError(f"--report {folder}: no run in it: a run leaves a {RESULTS} at its end")
-    return sorted(found, key=lambda row: row.order)
-
-
-def read_run(path: Path, folder: Path) -> Compared | None:
-    """The run whose results a file holds, its folder told from `folder`; None, and a note, where it cannot be read."""
-    try:
-        r: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        where = os.path.relpath(path.parent, folder)
-        model = str(r["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        notice(f"{path} is left out: it cannot be read as a run's results ({type(error).__name__})")
-        return None
-    split = "test" if "test" in r else "held out"
-    measured = r.get("test") or r.get("heldout") or {}
-    return Compared(
-        run=where,
-        model=model,
-        dataset=str(r.get("dataset", "")),
-        method=str(r.get("method", "")),
-        measured_on=split if measured else "",
-        **{name: measured.get(name) for name in ("rows", "accuracy", "macro_f1", "loss", "perplexity")},
-        bits_per_byte=measured.get("bits_per_byte"),
-        bag_of_words_accuracy=_bag_of_words(r, split),
-        parameters=r.get("parameters"),
-        trained_parameters=r.get("trained_parameters"),
-        steps=r.get("steps"),
-        seconds=r.get("training_seconds"),
-        seconds_per_epoch=r.get("seconds_per_epoch"),
-        samples_per_second=r.get("samples_per_second"),
-        memory_gib=r.get("peak_gpu_memory_gib", r.get("peak_memory_gib")),
-        device=str(r.get("device", "")),
-        finished=bool(r.get("finished", True)),
-        error=str(r.get("error") or ""),
-    )
-
-
-def _bag_of_words(results: dict[str, Any], split: str) -> float | None:
-    numbers = results.get("baseline", {}).get(BAG_OF_WORDS, {})
-    return numbers.get("test_accuracy" if split == "test" else "accuracy")
+CSV, PAGE = "comparison.csv", "comparison.html"
+WIDTH = 120  # of a terminal
+_LEAVING = ("tasks", "device", "memory_gib", "samples_per_second", "perplexity", "trained_parameters")
+_LEAVING += ("mixed_precision", "epochs", "macro_f1", "parameters", "effective_batch_size", "seconds")
+"""The least telling first: they leave a table that is too wide for a terminal."""
 
 
 # --- the terminal ------------------------------------------------------------------------------------------------
 
-_SHOWN: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "model": ("model", str),
-    "dataset": ("data", lambda name: _short(name)),
-    "method": ("method", str),
-    "accuracy": ("accuracy", lambda x: f"{x:.4f}"),
-    "macro_f1": ("macro F1", lambda x: f"{x:.4f}"),
-    "loss": ("loss", lambda x: f"{x:.4f}"),
-    "perplexity": ("perplexity", lambda x: f"{x:,.2f}"),
-    "bits_per_byte": ("bits/byte", lambda x: f"{x:.4f}"),
-    "parameters": ("parameters", lambda x: f"{x:,}"),
-    "trained_parameters": ("trained", lambda x: f"{x:,}"),
-    "seconds": ("time", duration),
-    "samples_per_second": ("samples/s", lambda x: f"{x:,.1f}"),
-    "memory_gib": ("GiB", lambda x: f"{x:.2f}"),
-}
-_WORDS = ("model", "dataset", "method")
-
 
 def table(runs: Sequence[Compared]) -> str:
-    """The runs for a terminal: columns that none of them has are left out, errors stand below."""
-    keys = [key for key in _SHOWN if any(getattr(run, key) not in (None, "") for run in runs)]
-    if all(run.trained_parameters == run.parameters for run in runs) and "trained_parameters" in keys:
-        keys.remove("trained_parameters")
-    if len({run.method for run in runs if not run.error}) <= 1 and "method" in keys:
-        keys.remove("method")
-    if "accuracy" in keys and "bits_per_byte" in keys:  # a terminal is 120 wide; the page has both
-        keys.remove("bits_per_byte")
-    head = [_SHOWN[key][0] for key in keys]
-    lines = [head, *([_cell(run, key) for key in keys] for run in runs)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(keys))]
-    text = [
-        "  ".join(
-            cell.ljust(width) if key in _WORDS else cell.rjust(width)
-            for cell, width, key in zip(line, widths, keys, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
-    text.insert(1, "-" * max(map(len, text)))
-    failed = [f"{run.model}: {run.error}" for run in runs if run.error]
-    return "\n".join([*text, *([""] if failed else []), *failed])
+    """A table for a terminal for each group of runs that compare; columns that make one too wide leave it."""
+    names, unneeded = Names(runs), _unneeded(runs)
+    blocks: list[str] = []
+    for group in grouped(runs):
+        columns = _fitting([column for column in columns_of(group, names) if column.key not in unneeded], group)
+        widths = [_width(column, group) for column in columns]
+        head = _line([column.head for column in columns], columns, widths)
+        rows = [_line([column.cell(run) for column in columns], columns, widths) for run in group]
+        blocks.append("\n".join([head, "-" * max(map(len, [head, *rows])), *rows]))
+    if remarks := _remarks(runs, names):
+        blocks.append("\n".join(remarks))
+    return "\n\n".join(blocks)
 
 
-def _cell(run: Compared, key: str) -> str:
-    value = getattr(run, key)
-    if value is None or value == "":
-        return "failed" if run.error and key in ("accuracy", "loss") else ""
-    said = _SHOWN[key][1](value)
-    return f"{said} (stopped)" if key == "model" and not run.finished and not run.error else said
+def _unneeded(runs: Sequence[Compared]) -> list[str]:
+    """Headings that tell no groups apart: the task where each data set has but one."""
+    pairs = {(run.dataset, run.task) for run in runs if run.task}
+    found = ["task"] if len(pairs) == len({dataset for dataset, _ in pairs}) else []
+    return found + (["measured_on"] if len(values_of(runs, "measured_on")) < 2 else [])
+
+
+def _fitting(columns: Sequence[Column], runs: Sequence[Compared]) -> list[Column]:
+    """Those that a terminal has room for."""
+    kept = list(columns)
+    while sum(_width(column, runs) + 2 for column in kept) - 2 > WIDTH:
+        leaving = [column for key in _LEAVING for column in reversed(kept) if column.key == key]
+        if not leaving:
+            break
+        kept.remove(leaving[0])
+    return kept
+
+
+def _width(column: Column, runs: Sequence[Compared]) -> int:
+    return max(len(column.head), *(len(column.cell(run)) for run in runs))
+
+
+def _line(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
+    padded = (
+        text.ljust(width) if column.words else text.rjust(width)
+        for text, column, width in zip(texts, columns, widths, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
+def _remarks(runs: Sequence[Compared], names: Names) -> list[str]:
+    """What is to be known of the numbers, or why there are none."""
+    found = [f"{names.full(run)}: {run.error or run.note}" for run in runs if run.error or run.note]
+    if others := [names.full(run) for run in runs if run.not_of_best]:
+        found.append(
+            f"Of {', '.join(others)} the best checkpoint by held-out loss was not measured at the end: the numbers are "
+            "of a later one."
+        )
+    return found
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -176,61 +102,101 @@ def write_report(folder: Path, output: Path | None = None) -> tuple[list[Compare
 
 
 def as_csv(runs: Sequence[Compared]) -> str:
-    """A line a run, every field a column."""
+    """A line a run: every field is a column, and every number of a task is one, task/number."""
+    rows = [{name: value for name, value in asdict(run).items() if name != "tasks"} | flat(run.tasks) for run in runs]
+    names = [field.name for field in fields(Compared) if field.name != "tasks"]
+    names += dict.fromkeys(name for row in rows for name in row if name not in names)
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Compared)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(run) for run in runs)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([map(_no_formula, names), *(map(_no_formula, map(row.get, names)) for row in rows)])
     return text.getvalue()
 
 
+def _no_formula(value: Any) -> Any:
+    """A name that a spreadsheet would compute gets an apostrophe before it; numbers stay numbers."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def as_html(runs: Sequence[Compared], folder: Path, target: Path) -> str:
-    """A page with a table for each data set and the plots; links lead to the runs' own reports."""
-    groups = []
-    for dataset in dict.fromkeys(run.dataset for run in runs):
-        some = [run for run in runs if run.dataset == dataset]
-        groups.append(
+    """A page with a table and plots for each group of runs that compare; links lead to the runs' own reports."""
+    names = Names(runs)
+    failed, blank = sum(bool(run.error) for run in runs), sum(bool(run.note) for run in runs)
+    said = f"{len(runs)} run{'s' if len(runs) > 1 else ''} below {folder}"
+    said += f", {failed} failed" if failed else ""
+    said += f", {blank} without results" if blank else ""
+    return render(
+        "comparison.html",
+        title="Runs compared",
+        said=said,
+        tasks=any(run.tasks for run in runs),
+        groups=[_group(group, names, folder, target) for group in grouped(runs)],
+    )
+
+
+def _group(runs: Sequence[Compared], names: Names, folder: Path, target: Path) -> dict[str, Any]:
+    columns = [column for column in columns_of(runs, names) if column.key not in HEADINGS]
+    best = runs[0].score if len(runs) > 1 and comparable(runs) else None
+    first = runs[0]
+    on = f"{first.measured_on.replace(' ', '-')} {'rows' if first.rows else 'text'}"
+    return {
+        "dataset": f"{first.dataset} {first.subset}".strip(),
+        "about": ", ".join(
+            filter(None, (TASKS.get(first.task, first.task), on if first.measured_on else "no numbers"))
+        ),
+        "sentence": _sentence(runs, names),
+        "settings": _in_common(runs),
+        "head": [(column.head, column.words) for column in columns],
+        "rows": [
             {
-                "dataset": dataset,
-                "sentence": _sentence(some),
-                "head": [_SHOWN[key][0] for key in _columns(some)],
-                "rows": [
-                    {
-                        "cells": [_cell(run, key) for key in _columns(some)],
-                        "words": [key in _WORDS for key in _columns(some)],
-                        "link": _link(run, folder, target),
-                        "best": i == 0 and not run.error and len(some) > 1,
-                        "error": run.error,
-                    }
-                    for i, run in enumerate(some)
-                ],
-                "figures": _figures(some),
+                "number": number,
+                "cells": [(column.cell(run), column.words) for column in columns],
+                "link": _link(run, folder, target),
+                "best": best is not None and run.score == best,
             }
+            for number, run in enumerate(runs, 1)
+        ],
+        "remarks": _remarks(runs, names),
+        "figures": _figures(runs, names),
+    }
+
+
+def _sentence(runs: Sequence[Compared], names: Names) -> str:
+    """The best of them in words, or why none of them is."""
+    measured = [run for run in runs if run.score]
+    if not measured or (score := measured[0].score) is None:
+        return "None of these runs has numbers of unseen data."
+    kind, value = score
+    first = measured[0]
+    where = first.measured_on.replace(" ", "-")
+    if not comparable(runs):
+        rows = sorted({run.rows for run in measured if run.rows is not None})
+        if len(rows) < 2:
+            return "They were not measured in the same way, so that none of them is the best."
+        return (
+            f"They were measured on different numbers of {where} rows, {rows[0]:,} to {rows[-1]:,}, so that none of "
+            "them is the best."
         )
-    failed = sum(bool(run.error) for run in runs)
-    said = f"{len(runs)} runs below {folder}" + (f", {failed} of which failed" if failed else "")
-    return render("comparison.html", title="Runs compared", said=said, groups=groups)
+    on = f"on {rows_of(first)} {where} rows" if first.rows else f"on {where} text"
+    best = [names.full(run) for run in measured if run.score == score]
+    who = f"{' and '.join(best)} with {value:.4f} {on}"
+    verb = "has" if len(best) == 1 else "have"
+    if kind == "accuracy":
+        words = first.bag_of_words_accuracy
+        of_all = " on all of them" if (first.of or 0) > (first.rows or 0) else ""
+        beside = f"; a bag of words reaches {words:.4f}{of_all}" if words is not None else ""
+        return f"The most accurate {'is' if len(best) == 1 else 'are'} {who}{beside}."
+    if kind == "bits_per_byte":
+        note = " Bits a byte compare across tokenizers, losses and perplexities do not." if len(runs) > 1 else ""
+        return f"The fewest bits a byte {verb} {who}.{note}"
+    note = " Losses and perplexities of different tokenizers do not compare." if len(runs) > 1 else ""
+    return f"The lowest loss {verb} {who}.{note}"
 
 
-def _columns(runs: Sequence[Compared]) -> list[str]:
-    return [key for key in _SHOWN if key != "dataset" and any(getattr(run, key) not in (None, "") for run in runs)]
-
-
-def _sentence(runs: Sequence[Compared]) -> str:
-    """The best of them in words."""
-    best = runs[0]
-    if best.error:
-        return "None of these runs has numbers."
-    kind = best.measured_on.replace(" ", "-")
-    of = f"on {best.rows:,} {kind} rows" if best.rows else f"on {kind} data"
-    if best.accuracy is not None:
-        words = best.bag_of_words_accuracy
-        beside = f"; a bag of words reaches {words:.4f}" if words is not None else ""
-        return f"The most accurate is {best.model} with {best.accuracy:.4f} {of}{beside}."
-    if best.loss is None:
-        return "Nothing was measured on held-out data."
-    tokens = " Losses and perplexities of different tokenizers do not compare; bits a byte do." if len(runs) > 1 else ""
-    return f"The lowest loss has {best.model} with {best.loss:.4f} {of}.{tokens}"
+def _in_common(runs: Sequence[Compared]) -> str:
+    """method full, seed 1337, learning rate 2e-05; what is learned the heading says"""
+    values = {key: values_of(runs, key) for key in SETTINGS if key != "objective"}
+    shared = [f"{SETTINGS[key][0]} {SETTINGS[key][1](some[0])}" for key, some in values.items() if len(some) == 1]
+    return ", ".join(shared)
 
 
 def _link(run: Compared, folder: Path, target: Path) -> str:
@@ -238,55 +204,23 @@ def _link(run: Compared, folder: Path, target: Path) -> str:
     return Path(os.path.relpath(page, target)).as_posix() if page.is_file() else ""
 
 
-# --- plots -------------------------------------------------------------------------------------------------------
-
-
-def _figures(runs: Sequence[Compared]) -> list[dict[str, str]]:
-    """The score against parameters and against time, of runs that have them."""
-    scores = {"accuracy": "accuracy", "bits_per_byte": "bits a byte", "loss": "loss (nats)"}
-    key = next((key for key in scores if any(getattr(run, key) is not None for run in runs)), None)
-    if key is None:
+def _figures(runs: Sequence[Compared], names: Names) -> list[dict[str, str]]:
+    """The score against parameters and against time, of runs that have them; their numbers are those of the rows."""
+    said = {"accuracy": "accuracy", "bits_per_byte": "bits a byte", "loss": "loss (nats)"}
+    kind = next((run.score[0] for run in runs if run.score), None)
+    if kind is None:
         return []
+    words = [run.bag_of_words_accuracy for run in runs if run.bag_of_words_accuracy is not None]
+    line = ("bag of words", sum(words) / len(words)) if kind == "accuracy" and words else None
     found = []
     for against, label in (("parameters", "parameters"), ("seconds", "training time (seconds)")):
-        points = [run for run in runs if getattr(run, key) is not None and getattr(run, against)]
-        if points:
-            png = plot_scores(points, key, scores[key], against, label)
-            found.append({"src": data_uri(png), "caption": f"{scores[key].capitalize()} against {label}."})
+        dots = [
+            Dot(number, names.full(run), getattr(run, against), run.score[1])
+            for number, run in enumerate(runs, 1)
+            if run.score and run.score[0] == kind and 0 < (getattr(run, against) or 0) < math.inf
+        ]
+        if len(dots) > 1:
+            png = plot_scores(dots, label, said[kind], counts=against == "parameters", line=line)
+            caption = f"{said[kind].capitalize()} against {label}; a dot has the number of its row."
+            found.append({"src": data_uri(png), "caption": caption})
     return found
-
-
-def plot_scores(runs: Sequence[Compared], key: str, said: str, against: str, label: str) -> bytes:
-    """A dot a run with its model's name, in a PNG; the bag of words, where it was measured, is a line."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
-
-    figure = Figure(figsize=(7.5, 4.5), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    x, y = [getattr(run, against) for run in runs], [getattr(run, key) for run in runs]
-    axes.scatter(x, y, s=36, color="tab:blue", zorder=3)
-    for i, run in enumerate(runs):
-        above = 6 if i % 2 == 0 else -12  # neighbours of one size are told apart
-        axes.annotate(run.model, (x[i], y[i]), xytext=(6, above), textcoords="offset points", fontsize=8)
-    words = [run.bag_of_words_accuracy for run in runs if run.bag_of_words_accuracy is not None]
-    if key == "accuracy" and words:
-        axes.axhline(sum(words) / len(words), ls="--", lw=1, color="tab:gray", label="bag of words")
-        axes.legend(frameon=False, fontsize=8)
-    if max(x) > 5 * min(x):
-        axes.set_xscale("log")
-    if against == "parameters":
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.margins(x=0.15, y=0.15)
-    axes.set_xlabel(label)
-    axes.set_ylabel(said)
-    axes.grid(alpha=0.25)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()
-
-
-def _short(name: str) -> str:
-    """The last part of a path or of a hub id."""
-    return name.rstrip("/").rpartition("/")[2] or name
