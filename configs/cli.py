@@ -15,7 +15,7 @@ from .schema_run import FIELDS, RunConfig
 from .several import model_sets
 from .unknown import hint
 
-Action = Literal["train", "validate", "plan", "list-models", "export", "help", "help-all"]
+Action = Literal["train", "validate", "plan", "list-models", "export", "push", "help", "help-all"]
 
 FLAGS = {
     "--validate": "check the configuration and exit",
@@ -34,6 +34,7 @@ OPTIONS = {
     ),
     "--output": ("DIR", "where --export writes"),
     "--dtype": ("WORD", "what --export rounds to: fp32, bf16, fp16; default: what the model is held in"),
+    "--push": ("RUN|latest", "upload a run's best checkpoint and its card to the hub, where its end did not"),
 }
 SHORT_FORMS = ("model", "models", "dataset", "device", "init")  # keys without a section
 
@@ -45,6 +46,7 @@ Train a transformer as a YAML file, or the command line, says.
   python train.py --models NAME NAME ... --dataset NAME [--section.key VALUE ...]
   python train.py --resume RUN_DIR|latest [--section.key VALUE ...]
   python train.py --export RUN_DIR --output DIR [--dtype WORD]
+  python train.py --push RUN_DIR|latest [output.hub_model_id=USER/NAME] [output.hub_private=false]
 
   python train.py --config configs/quickstart.yaml                           # from scratch, with nothing to download
   python train.py --config configs/gpt2_small.yaml --trainer.max_iters 50 --plan
@@ -105,6 +107,7 @@ class Command:
     test_mode: bool = False
     overrides: list[str] = field(default_factory=list[str])
     export: tuple[str, str, str | None] | None = None  # a run, where to, and in which dtype
+    push: str | None = None  # a run
 
 
 def parse(argv: list[str]) -> Command:
@@ -142,6 +145,10 @@ def parse(argv: list[str]) -> Command:
         return Command("export", export=_export(values, flags, overrides))
     if unused := [name for name in ("--output", "--dtype") if name in values]:
         raise UserError(f"{unused[0]} is for --export RUN: leave it out.")
+    if "--push" in values:
+        if others := [name for name in (*values, *flags) if name != "--push"]:
+            raise UserError(f"--push uploads a run and exits: leave {others[0]} out.")
+        return Command("push", overrides=overrides, push=values["--push"])
     action = _action(flags, anything=bool(values or overrides))
     return Command(action, values.get("--config"), values.get("--resume"), "--test-mode" in flags, overrides)
 

@@ -51,6 +51,11 @@ def _run(command: Command) -> int:
 
         print(f"written: {export_run(*command.export)}")
         return 0
+    if command.push is not None:
+        from .publish import push
+
+        push(command.push, command.overrides)
+        return 0
     from ..configs.architecture import is_bag_of_words, start_of
     from ..configs.devices import usable_device
     from ..configs.entries import check_classes, entry_of

@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from ..configs.architecture import is_bag_of_words
+from ..configs.overrides import parse_overrides
+from ..configs.resolve import parse_config
 from ..configs.schema import RunConfig
+from ..configs.schema_general import Output
 from ..errors import UserError
-from ..hub.upload import check_upload, upload
+from ..hub.upload import CARD, check_upload, open_repository, read_card, upload
 from ..models.hf.export import describe
 from ..models.lora import adapters
+from ..models.lora.config import CONFIG as ADAPTER_CONFIG
 from ..models.model import Model
 from ..models.saved import read_state
-from .card import model_card
+from .card import licence_of, model_card
 from .export import export_run
-from .folder import RunFolder, write_text
+from .folder import RunFolder, find_run, write_text
 from .load import find_checkpoint, run_tokenizer
+from .resume import LATEST, folder_of
 
-ASKED = "output.push_to_hub"
+ASKED, PUSH = "output.push_to_hub", "--push"
+_REPOSITORY, _PRIVATE, _WHERE = ("output", "hub_model_id"), ("output", "hub_private"), ("output", "output_dir")
 
 
 def check(run: RunConfig) -> None:
     """Refuse an upload that cannot be, before the run begins. Raises UserError."""
     if run.output.push_to_hub:
-        check_upload(run.output.hub_model_id, ASKED)
+        _check_name(run, ASKED)
 
 
 def check_model(run: RunConfig, model: Model) -> None:
@@ -46,34 +58,98 @@ def publish(run: RunConfig, folder: RunFolder) -> str | None:
     with the tokenizer either way. What is uploaded is left in `upload/` of the run's folder.
 
     Raises:
-        UserError: the hub refuses, or no family of Hugging Face has such a model; the run itself is whole.
+        UserError: the hub or the disk refuses; the run itself is whole.
     """
-    if not run.output.push_to_hub:
-        return None
-    repo, target = run.output.hub_model_id or folder.root.parent.name, folder.root / "upload"
+    return _publish(run.output, folder, ASKED) if run.output.push_to_hub else None
+
+
+def push(where: str, overrides: list[str]) -> str:
+    """`publish`, later: of a run's folder, or the `latest`, by its own configuration. -> its address
+
+    Raises:
+        UserError: there is no such run, it has nothing to upload, or as of `publish`; a setting of anything else.
+    """
+    given = parse_overrides(overrides)
+    for path in given.values:
+        if path not in (_REPOSITORY, _PRIVATE) and (path, where) != (_WHERE, LATEST):
+            taken = f"{'.'.join(_REPOSITORY)} and {'.'.join(_PRIVATE)}"
+            raise UserError(f"{PUSH} uploads what was trained: it takes {taken}, leave {'.'.join(path)} out")
     try:
-        gather(folder, target, repo)
-        address = upload(target, repo, private=run.output.hub_private, message=f"Run {folder.root.name}")
-    except UserError as error:
-        again = f"; `hf upload {repo} {target}` tries again" if (target / "README.md").is_file() else ""
-        raise UserError(f"{ASKED}: {error}; the run is whole in {folder.root}{again}") from None
-    results = json.loads(folder.results.read_text(encoding="utf-8"))
-    folder.write_json(folder.results, results | {"uploaded_to": address})
-    print(f"uploaded: {address}", file=sys.stderr)
-    return address
+        root = find_run(where, Path(str(given.values.get(_WHERE) or Output().output_dir)).expanduser())
+    except UserError as error:  # which speaks of the option that it is usually asked by
+        raise UserError(str(error).replace("--resume", PUSH, 1)) from None
+    run = parse_config(root / "config.yaml", overrides)
+    _check_name(run, PUSH)
+    if is_bag_of_words(run):
+        raise UserError(f"{PUSH} {root}: {run.model.base_model} is no network, so there is no model to upload")
+    return _publish(run.output, folder_of(root, run), PUSH)
 
 
-def gather(folder: RunFolder, target: Path, repo: str) -> None:
-    """Write what is uploaded into `target`, which is made anew."""
-    shutil.rmtree(target, ignore_errors=True)
-    checkpoint = find_checkpoint(folder.weights if folder.weights.is_dir() else folder.root)
-    adapter = (checkpoint / "adapter").is_dir()
-    if adapter:
-        shutil.copytree(checkpoint / "adapter", target)
+def gather(checkpoint: Path, target: Path) -> None:
+    """Write what is uploaded, but for its card, into `target`, which is made anew. Raises UserError."""
+    adapter = checkpoint / "adapter"
+    try:
+        if target.exists():
+            shutil.rmtree(target)
+        if adapter.is_dir():
+            shutil.copytree(adapter, target)
+    except OSError as error:
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
+        raise UserError(f"cannot write {target} ({reason}): free some space, or mend its permissions") from None
+    if adapter.is_dir():
         run_tokenizer(checkpoint).save_hf(target)
     else:
         export_run(checkpoint, target)
-    results = json.loads(folder.results.read_text(encoding="utf-8"))
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    step = read_state(checkpoint)["step"]
-    write_text(target / "README.md", model_card(results, config, repo, adapter=adapter, step=step))
+
+
+def _check_name(run: RunConfig, what: str) -> None:
+    check_upload(_name(run.output), what, given=run.output.hub_model_id is not None)
+
+
+def _name(output: Output) -> str:
+    """What the repository is called: as is said, else as the run's folder is."""
+    return output.hub_model_id or re.sub(r"[^\w.-]+", "-", output.run_name or "run").strip("-") or "run"
+
+
+def _publish(output: Output, folder: RunFolder, asked: str) -> str:
+    target, results = folder.root / "upload", _results(folder)
+    checkpoint = find_checkpoint(folder.weights if folder.weights.is_dir() else folder.root)
+    # A repository that this run was uploaded to may be written to again.
+    repo = output.hub_model_id or "/".join(str(results.get("uploaded_to") or "").split("/")[-2:])
+    try:
+        gather(checkpoint, target)
+        card = _card(folder, results, checkpoint)
+        write_text(target / CARD, card(repo or _name(output)))
+        repo, address = open_repository(repo or _name(output), private=output.hub_private, given=bool(repo))
+        write_text(target / CARD, card(repo, licence=licence_of(read_card(repo))))
+        upload(target, repo, message=f"Run {folder.root.name}")
+    except UserError as error:
+        again = ["python", "train.py", PUSH, str(folder.root)]
+        again += [f"output.hub_model_id={repo}"] if repo else []
+        again += [] if output.hub_private else ["output.hub_private=false"]
+        raise UserError(
+            f"{asked}: {error}; the run is whole in {folder.root}, and `{shlex.join(again)}` tries again"
+        ) from None
+    print(f"uploaded: {address}", file=sys.stderr)
+    folder.write_json(folder.results, results | {"uploaded_to": address})
+    return address
+
+
+def _results(folder: RunFolder) -> dict[str, Any]:
+    path = folder.results
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        resume = f"python train.py --resume {shlex.quote(str(folder.root))}"
+        raise UserError(f"{folder.root}: it has no {path.name}, so the run has not ended: {resume}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}): resume the run, which writes it anew") from None
+
+
+def _card(folder: RunFolder, results: dict[str, Any], checkpoint: Path) -> Callable[..., str]:
+    """`model_card` of the run: what is left to say is for which repository, and the licence that it has."""
+    config, step = yaml.safe_load(folder.config.read_text(encoding="utf-8")), read_state(checkpoint)["step"]
+    path, base = checkpoint / "adapter" / ADAPTER_CONFIG, None
+    if path.is_file():
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return partial(model_card, results, config, step=step, adapter_of=base)

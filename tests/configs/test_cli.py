@@ -29,6 +29,8 @@ from groundup.errors import UserError
         ("--config a.yaml --test-mode", Command("train", config="a.yaml", test_mode=True)),
         ("--resume latest", Command("train", resume="latest")),
         ("--resume=results/x", Command("train", resume="results/x")),
+        ("--push latest", Command("push", push="latest")),
+        ("--push=r output.hub_model_id=a/b", Command("push", push="r", overrides=["output.hub_model_id=a/b"])),
         (
             "--config a.yaml --trainer.batch_size 4 --resume latest x.y=1",
             Command("train", "a.yaml", "latest", overrides=["--trainer.batch_size", "4", "x.y=1"]),
@@ -64,6 +66,9 @@ def test_words_are_sorted(words: str, command: Command):
         ("--config", "--config needs a value: --config FILE"),
         ("--config --plan", "--config needs a value"),
         ("--resume=", "--resume needs a value"),
+        ("--push", "--push needs a value: --push RUN|latest"),
+        ("--push r --validate", "--push uploads a run and exits: leave --validate out"),
+        ("--push r --config a.yaml", "leave --config out"),
         ("--config a.yaml --config b.yaml", "--config is given twice, as a.yaml and b.yaml"),
         ("--validate --plan", "give one of them"),
         ("--plan=yes", "--plan takes no value"),
