@@ -36,6 +36,7 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "dataset.on_bad_row": (LABELLED, INSTRUCTIONS),
 }
 _NOTHING = {"dataset.on_overflow": "error", "dataset.on_bad_row": "error"}  # the default once, and saved so
+_WIKITEXT_ROWS = 1024, 512  # tokens of a row, and from one to the next
 _OF_THE_HUB = ("config", "split", "streaming", "num_proc")
 _COLUMNS = ("text_column", "label_column", "text_pair_column")
 
@@ -47,15 +48,17 @@ def kind_of_data(run: RunConfig) -> str:
 
 def complete_dataset(run: RunConfig) -> RunConfig:
     """The GPT-2 document's recipe for WikiText: a row of 1024 tokens begins half a row after the one before."""
-    context = run.trainer.max_seq_length
-    is_recipe = kind_of_data(run) == TEXT and run.trainer.loss_fn == "cross_entropy" and context == 1024
+    row, stride = _WIKITEXT_ROWS
+    is_recipe = (
+        kind_of_data(run) == TEXT and run.trainer.loss_fn == "cross_entropy" and run.trainer.max_seq_length == row
+    )
     if not is_recipe or known_text(run.dataset.name) is None or _lies_here(run.dataset):
         return run
     dataset, trainer = run.dataset, run.trainer
     if "datasampling" not in trainer.model_fields_set:
         trainer = trainer.model_copy(update={"datasampling": "packed"})
     if "stride" not in dataset.model_fields_set and trainer.datasampling != "standard":
-        dataset = dataset.model_copy(update={"stride": context // 2})
+        dataset = dataset.model_copy(update={"stride": stride})
     return run.model_copy(update={"dataset": dataset, "trainer": trainer})
 
 
