@@ -172,6 +172,18 @@ def test_settings_reach_the_adapters(start: Any, checkpoint: Checkpoint):
     assert trained == {n for n, p in model.named_parameters() if p.requires_grad}
 
 
+def test_a_schedule_of_dropout_reaches_the_adapters(start: Any, checkpoint: Checkpoint):
+    """Off, as the study of overfitting has it, the run is the one of adapters that drop nothing."""
+    words = (f"model={checkpoint('llama')}", *LORA, "--fine_tuning.lora.dropout")
+    off = ("--trainer.dropout_schedule.name", "constant", "--trainer.dropout_schedule.start", "0")
+    scheduled, none, some = (
+        start("off", *words, "0.5", *off),
+        start("none", *words, "0", *off),
+        start("on", *words, "0.5"),
+    )
+    assert losses(scheduled) == losses(none) != losses(some)
+
+
 def test_packing_is_as_the_settings_say(start: Any, checkpoint: Checkpoint):
     words = ("--fine_tuning.quantization.bnb_4bit_quant_type", "fp4", "--fine_tuning.quantization.block_size", "32")
     words += ("--fine_tuning.quantization.bnb_4bit_use_double_quant", "false")

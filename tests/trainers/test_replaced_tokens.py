@@ -316,6 +316,22 @@ def test_it_goes_on_to_the_bit(electra: Path, start: Start, scratch: bool):
             assert torch.equal(a[key], b[key]), key
 
 
+@pytest.mark.parametrize("loss_fn", ["replaced_token", "masked_lm"])
+def test_a_run_is_the_same_however_its_steps_are_cut(electra: Path, start: Start, loss_fn: str):
+    """Four rows at a time, two or one: the same tokens are masked, and the same are drawn in their place."""
+    words = (f"model={electra}", "init=random", f"trainer.loss_fn={loss_fn}", "trainer.datasampling=packed")
+    words += ("--trainer.dropout_schedule.name", "constant", "trainer.effective_batch_size=4")
+    found = [start(f"by-{size}", *words, f"trainer.batch_size={size}") for size in (4, 2, 1)]
+    losses = [[row["loss"] for row in read_jsonl(folder / "train/metrics/train.jsonl")] for folder in found]
+    weights = [load_file(folder / "train/weights/last/model.safetensors") for folder in found]
+    for loss, weight in zip(losses[1:], weights[1:], strict=True):
+        assert loss == pytest.approx(losses[0], rel=1e-4)
+        for name, tensor in weight.items():
+            torch.testing.assert_close(
+                tensor, weights[0][name], atol=1e-4, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
 def test_a_checkpoint_goes_on_and_a_run_too(electra: Path, start: Start):
     """The head of ELECTRA's checkpoint is taken; a run's generator comes along, and its encoder classifies."""
     first = start("first", f"model={electra}", *RTD, "trainer.optimizer.lr=1e-9", "trainer.optimizer.min_lr=0")
