@@ -442,6 +442,21 @@ def test_a_classifier_of_ones_own_goes_on_under_its_head(classified: Any, checkp
     torch.testing.assert_close(ours(ids), before(ids), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "module", "head"), [("gpt2", "wte", "score"), ("bert", "LayerNorm", "classifier")])
+def test_a_head_trains_beside_what_is_named(
+    start: Any, checkpoint: Checkpoint, tmp_path: Path, name: str, module: str, head: str
+):
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *(f"{i} and {i},{i % 2}" for i in range(80))]))
+    words = [f"dataset.name={tmp_path / 'rows.csv'}", "dataset.documents=auto", *LORA]
+    folder = start("out", f"model={checkpoint(name)}", *words, "--fine_tuning.lora.modules_to_save", f"[{module}]")
+    assert any(key.startswith("head.") for key in load_file(step(folder, 4) / "model.safetensors"))
+    said = json.loads((step(folder, 4) / "adapter" / "adapter_config.json").read_text())
+    assert {module, head} <= set(said["modules_to_save"])
+    assert main(["--resume", str(folder), "trainer.max_iters=5"]) == 0
+    first, last = (load_file(step(folder, n) / "model.safetensors") for n in (4, 5))
+    assert all(not torch.equal(first[key], last[key]) for key in first if key.startswith("head."))
+
+
 def test_an_adapter_s_folder_is_a_model_to_measure(start: Any, checkpoint: Checkpoint, capsys: Any, tmp_path: Path):
     from groundup.models.start import find_start
     from groundup.trainers.load import load_start
