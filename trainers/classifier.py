@@ -137,21 +137,38 @@ def heldout_rows(
     return lambda: one_epoch(batches)
 
 
-def measure_baseline(data: ClassificationData, folder: RunFolder, seed: int = 0) -> dict[str, float]:
-    """Fit the bag of words on the training texts, measure it on what is held out, keep it with the run.
+def measure_baseline(
+    data: ClassificationData, folder: RunFolder, seed: int = 0, most: int | None = None
+) -> dict[str, float]:
+    """Fit the bag of words on the training texts, measure it on the rows that the model is measured on, keep it.
 
-    -> its numbers, which are in baseline/metrics/bag-of-words-tfidf.json too, the model itself in
-    baseline/bag-of-words-tfidf.
+    Args:
+        most: held-out rows at most, and rows of the test split, spread evenly; None: all.
+
+    Returns:
+        Its numbers, which are in baseline/metrics/bag-of-words-tfidf.json too, the model itself in
+        baseline/bag-of-words-tfidf.
     """
-    labels = [[_class(row) for row in rows] for rows in (data.train, data.heldout)]
-    baseline = fit_baseline(data.train_texts, labels[0], data.heldout_texts, labels[1], data.label_names, seed=seed)
+    baseline = fit_baseline(
+        data.train_texts,
+        list(map(_class, data.train)),
+        *_some(data.heldout_texts, data.heldout, most),
+        data.label_names,
+        seed=seed,
+    )
     numbers = dict(baseline.numbers)
-    if data.test is not None and data.test_texts is not None:
-        tested = baseline.evaluate(data.test_texts, [_class(row) for row in data.test])
-        numbers |= {f"test_{name}": tested[name] for name in ("accuracy", "macro_f1", "loss")}
+    if data.test and data.test_texts:
+        tested = baseline.evaluate(*_some(data.test_texts, data.test, most))
+        numbers |= {f"test_{name}": tested[name] for name in ("accuracy", "macro_f1", "loss", "rows")}
     folder.write_json(folder.baseline / "metrics" / f"{NAME}.json", numbers)
     baseline.save(folder.baseline / NAME)
     return numbers
+
+
+def _some(texts: list[str], rows: list[Row], most: int | None) -> tuple[list[str], list[int]]:
+    """Texts and classes of the rows that `spread` takes."""
+    most = most or len(rows)
+    return spread(texts, most), list(map(_class, spread(rows, most)))
 
 
 def _class(row: Row) -> int:

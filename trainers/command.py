@@ -202,20 +202,16 @@ def _look_at_adapters(run: RunConfig, start: Start | None) -> None:
 
 
 def _look_at_data(run: RunConfig) -> None:
-    """Is the data there? A data set on the hub is not asked for."""
-    dataset = run.dataset
-    if dataset.format is None:
-        from ..data.corpus import corpus_of
+    """Is the data there, and is it what it should be? A data set on the hub is not asked for."""
+    if run.dataset.format is None:
+        from ..data.text import look_at
 
-        corpus_of(run)
-        return
-    if dataset.format == "classification":
-        from ..data.classification.load import look_at
+        look_at(run)
+    elif run.dataset.format == "classification":
+        from ..data.classification.load import look_at as look_at_labelled
 
-        look_at(dataset)
-        return
-    from ..data.instruct.source import open_source
+        look_at_labelled(run.dataset)
+    else:
+        from ..data.instruct.source import look_at as look_at_conversations
 
-    open_source(dataset, "train_path" if dataset.train_path else "name")
-    if dataset.eval_path:
-        open_source(dataset, "eval_path")
+        look_at_conversations(run.dataset)

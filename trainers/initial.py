@@ -116,7 +116,7 @@ def _stand_in(run: RunConfig, start: Start) -> Tokenizer:
     )
     notice(
         f"the tokenizer of {start.name} is not on this machine: a BPE of {tokenizer.vocab_size:,} entries, trained on "
-        f"{run.dataset.name}, stands in for it; model.tokenizer names another"
+        f"{run.dataset.train_path or run.dataset.name}, stands in for it; model.tokenizer names another"
     )
     return tokenizer
 

@@ -252,7 +252,8 @@ def _use(folder: RunFolder, r: Results) -> str:
     return (
         f"python evaluate.py --model {run}\n"
         f"python train.py --resume {run}                      # with trainer.max_iters to go further\n"
-        f"python train.py --export {run} --output my_model    # for transformers"
+        f"python train.py --export {run} --output my_model    # for transformers\n"
+        f"python train.py --push {run} output.hub_model_id=USER/NAME"
     )
 
 

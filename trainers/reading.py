@@ -95,7 +95,7 @@ def _text(run: RunConfig, tokenizer: Tokenizer) -> Reading:
             stride=run.dataset.stride,
         ),
         heldout=_heldout_text(run, data),
-        name=run.dataset.name,
+        name=run.dataset.train_path or run.dataset.name,
         summary=f"{data.train.n_tokens:,} tokens to train on{held_out}",
         train_tokens=data.train.n_tokens,
         bytes_per_token=data.val.bytes_per_token if data.val and mask is None else None,

@@ -183,6 +183,9 @@ def _known(run: RunConfig, trainer: Trainer, reading: Reading, folder: RunFolder
         results["heldout_of"] = len(reading.classes.heldout)
     if run.distillation is not None and run.distillation.teacher is not None:
         results["teacher"] = run.distillation.teacher
+    if folder.results.is_file():  # of a run that goes on: where it was uploaded before
+        said = json.loads(folder.results.read_text(encoding="utf-8"))
+        results |= {key: said[key] for key in ("uploaded_to",) if key in said}
     for name in ("heldout", "tasks", BAG_OF_WORDS):
         before = folder.baseline / "metrics" / f"{name}.json"
         if before.is_file():

@@ -79,7 +79,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
     def run(out: str, *words: str) -> Path:
         given = {word.partition("=")[0] for word in words}
-        few = [f"dataset.name={text}", *FEW.split()]
+        data = [] if any("dataset.train_path" in word for word in words) else [f"dataset.name={text}"]
+        few = [*data, *FEW.split()]
         defaults = [word for word in few if word.partition("=")[0] not in given]
         command = [f"output.output_dir={tmp_path / out}", *defaults, *words]
         assert main(command) == 0
