@@ -47,7 +47,12 @@ def kind_of_data(run: RunConfig) -> str:
 
 
 def complete_dataset(run: RunConfig) -> RunConfig:
-    """The GPT-2 document's recipe for WikiText: a row of 1024 tokens begins half a row after the one before."""
+    """`text` is what no format means, once it is settled that labels are not looked for; WikiText has its recipe.
+
+    That is the GPT-2 document's: a row of 1024 tokens begins half a row after the one before.
+    """
+    if run.dataset.format == "text":
+        run = run.model_copy(update={"dataset": run.dataset.model_copy(update={"format": None})})
     row, stride = _WIKITEXT_ROWS
     is_recipe = (
         kind_of_data(run) == TEXT and run.trainer.loss_fn == "cross_entropy" and run.trainer.max_seq_length == row

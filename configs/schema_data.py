@@ -80,14 +80,15 @@ class Dataset(Section):
 
     format: (
         Annotated[
-            Literal["alpaca", "sharegpt", "oasst", "custom", "classification"],
+            Literal["alpaca", "sharegpt", "oasst", "custom", "classification", "text"],
             spelled(share_gpt="sharegpt"),
         ]
         | None
     ) = key(
         None,
         "format of an instruction data set, or `classification` for texts with a class, which a checkpoint's run finds "
-        "out by itself: by the data set's name, a column or folders of labels",
+        "out by itself: by the data set's name, a column or folders of labels; `text`: nothing but text, whatever the "
+        "labels beside it",
     )
     train_path: Text | None = key(
         None, "file or folder to train on, of text, instructions or labelled texts: in place of `name`"

@@ -214,7 +214,7 @@ def _say_reads(source: Labelled, dataset: Any) -> None:
     if source.reads is not None and not named:
         notice(
             f"{source.name}: {source.reads}; other columns: dataset.text_column, text_pair_column, label_column; plain "
-            "text instead of classes: trainer.loss_fn, without dataset.format"
+            "text instead of classes: dataset.format text"
         )
 
 

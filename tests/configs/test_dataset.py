@@ -240,3 +240,18 @@ def test_what_is_said_beats_the_recipe(words: list[str], stride: int | None, dat
     rest = [word for word in ("model=gpt2", "dataset=wikitext") if word.partition("=")[0] not in given]
     run = load(*rest, *words)
     assert (run.dataset.stride, run.trainer.datasampling) == (stride, datasampling)
+
+
+# --- text
+
+
+@pytest.mark.parametrize("words", [["dataset=reviews.csv"], ["dataset.train_path=reviews.csv"], ["dataset=imdb"]])
+def test_labelled_texts_are_text_where_that_is_said(words: list[str], tmp_path: Path):
+    """Also when the configuration that was saved is read again."""
+    assert load("model=BERT-tiny", *words).dataset.format == "classification"
+    run = load("model=BERT-tiny", *words, "dataset.format=text")
+    assert (run.dataset.format, run.trainer.loss_fn, run.trainer.label_smoothing) == (None, "masked_lm", 0.0)
+    (tmp_path / "saved.yaml").write_text(run.to_yaml())
+    again = load_config(tmp_path / "saved.yaml", [], find_device=lambda: "cpu")
+    assert again.to_dict() == run.to_dict()
+    assert "classes" in fails("model=bag-of-words-tfidf", *words, "dataset.format=text")

@@ -117,7 +117,7 @@ def test_what_is_read_as_what_is_said_once(
     load_classification(dataset(reviews), bert, max_length=9)
     said = capsys.readouterr().err
     assert said.count("the text is the column 'text', the label 'label'; other columns: dataset.text_column, ") == 1
-    assert "plain text instead of classes: trainer.loss_fn, without dataset.format" in said
+    assert "plain text instead of classes: dataset.format text" in said
     load_classification(dataset(reviews, text_column="text", label_column="label"), bert, max_length=9)
     assert "the text is" not in capsys.readouterr().err
 
