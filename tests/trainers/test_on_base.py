@@ -328,7 +328,7 @@ def test_conversations_are_learned_and_gone_on_with(start: Any, checkpoint: Chec
     turns = (("human", "Say {}."), ("gpt", "{}."))
     rows = [{"conversations": [{"from": who, "value": said.format(i)} for who, said in turns]} for i in range(60)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    words = ["--dataset.format", "sharegpt", "--dataset.train_path", str(tmp_path / "rows.json"), *LORA]
+    words = ["--dataset.format", "sharegpt", f"dataset.name={tmp_path / 'rows.json'}", *LORA]
     words += ["trainer.max_seq_length=64", "dataset.documents=auto", "--trainer.optimizer.lr", "1e-2"]
     folder = start("out", f"model={checkpoint('gpt2')}", "--dataset.on_overflow", "truncate", *words)
     whole = load_file(step(folder, 4) / "model.safetensors")
