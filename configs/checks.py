@@ -118,7 +118,7 @@ def impossible(run: RunConfig, layer: Layer, start: Start | None = None) -> list
     if start is None and run.fine_tuning is not None:
         refuse("fine_tuning", "it is a checkpoint that is fine-tuned: name one in model.base_model, or leave this out")
     _method(run, refuse)
-    check_distillation(run, start, layer, refuse)
+    check_distillation(run, start, refuse)
     _objective(run, start, refuse)
     _steps(run, start, refuse)
     check_schedule(run, refuse)

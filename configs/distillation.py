@@ -27,7 +27,7 @@ def taught(written: Layer) -> Layer:
     return layer_of(made, "distillation.teacher")
 
 
-def check(run: RunConfig, start: Start | None, layer: Layer, refuse: Refuse) -> None:
+def check(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     """Refuse what a student could not learn. The widths are of configurations; tokenizers are compared when loaded."""
     d = run.distillation
     if d is None:
@@ -38,12 +38,10 @@ def check(run: RunConfig, start: Start | None, layer: Layer, refuse: Refuse) -> 
     if run.fine_tuning is not None and run.fine_tuning.method != "full":
         refuse("fine_tuning.method", "a student is trained whole: leave it out, or distillation")
     if run.dataset.format == "classification":
-        causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
-        also = " and leave dataset.format out" if layer.gives(("dataset", "format")) else ""
         refuse(
             "distillation.teacher",
-            "a teacher's classes are not learned from, only its tokens: to read these texts as text set "
-            f"trainer.loss_fn to {'cross_entropy' if causal else 'masked_lm'}{also}",
+            "a teacher's classes are not learned from, only its tokens: set dataset.format to text, which reads no "
+            "classes",
         )
         return
     if run.trainer.loss_fn not in ("cross_entropy", "masked_lm"):

@@ -82,8 +82,9 @@ def test_the_smoothing_of_a_hard_loss_that_is_left_out():
 @pytest.mark.parametrize(("teacher", "loss"), [("gpt2", "cross_entropy"), ("bert-base-uncased", "masked_lm")])
 def test_a_teacher_of_labelled_texts(teacher: str, loss: str):
     words = [f"distillation.teacher={teacher}", "dataset=imdb"]
-    message = fails(*words)
-    assert message.startswith("distillation.teacher (the command line): a teacher's classes are not learned from")
-    assert message.endswith(f"to read these texts as text set trainer.loss_fn to {loss}.")
-    assert load(*words, f"trainer.loss_fn={loss}").dataset.format is None
-    assert fails(*words, "dataset.format=classification").endswith(f"to {loss} and leave dataset.format out.")
+    for also in ([], ["dataset.format=classification"]):
+        message = fails(*words, *also)
+        assert message.startswith("distillation.teacher (the command line): a teacher's classes are not learned from")
+        assert message.endswith("set dataset.format to text, which reads no classes.")
+    run = load(*words, "dataset.format=text")
+    assert (run.dataset.format, run.trainer.loss_fn) == (None, loss)
