@@ -56,8 +56,7 @@ def empty_model(
     if "base" in state:
         from .base import restored
 
-        if (moved := beside(checkpoint, "base")) is not None:  # of random weights, kept with the run
-            state = {**state, "base": {**state["base"], "source": str(moved)}}
+        state = {**state, "base": base_of(checkpoint, state)}
         model = restored(state, tensor_names(checkpoint / MODEL), device)
         model.origin = origin_of(checkpoint, state) or model.origin
         return model
@@ -67,6 +66,12 @@ def empty_model(
         attach_generator(model, ModelConfig.from_dict(state["generator"]))
     model.origin = origin_of(checkpoint, state)
     return model
+
+
+def base_of(checkpoint: Path, state: Mapping[str, Any]) -> dict[str, Any]:
+    """What state.json says of the weights below; where the run keeps them itself, also after it was moved."""
+    kept = beside(checkpoint, "base")
+    return {**state["base"]} if kept is None else {**state["base"], "source": str(kept)}
 
 
 def save_whole(model: Model, folder: Path) -> Path:
