@@ -37,15 +37,8 @@ def check(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
         return
     if run.fine_tuning is not None and run.fine_tuning.method != "full":
         refuse("fine_tuning.method", "a student is trained whole: leave it out, or distillation")
-    if run.dataset.format == "classification":
-        refuse(
-            "distillation.teacher",
-            "a teacher's classes are not learned from, only its tokens: set dataset.format to text, which reads no "
-            "classes",
-        )
-        return
     if run.trainer.loss_fn not in ("cross_entropy", "masked_lm"):
-        refuse("trainer.loss_fn", "a teacher gives distributions over tokens: use cross_entropy or masked_lm")
+        refuse("trainer.loss_fn", "a teacher tells tokens or classes: use cross_entropy or masked_lm")
     if not (d.alpha_soft or d.alpha_cosine):
         refuse("distillation.alpha_soft", "0, as alpha_cosine is: nothing would be learned from the teacher")
     if run.trainer.label_smoothing and not d.alpha_hard:
@@ -68,16 +61,22 @@ def check(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
 
 
 def _fits(run: RunConfig, start: Start | None, teacher: Start, refuse: Refuse) -> None:
-    """What the two have in common: the objective, the length of a row, the width for the cosine."""
+    """What the two have in common: the objective, the length of a row, the width for the cosine.
+
+    Which classes a teacher tells apart is seen when it is loaded.
+    """
     d, key = run.distillation, "distillation.teacher"
     assert d is not None
     causal = start.config.causal if start is not None else run.model.attn.attn_type == "causal"
     width = start.config.d_model if start is not None else run.model.hidden_dim
     context = run.trainer.max_seq_length or run.model.context_window
     theirs = teacher.config
-    if theirs.causal != causal or teacher.task != ("causal_lm" if causal else "masked_lm"):
-        what = {"causal_lm": "guesses the next token", "masked_lm": "guesses masked tokens"}.get(teacher.task)
-        refuse(key, f"{teacher.name} {what or 'guesses no tokens'}, which is not what the student learns")
+    told = {"causal_lm": "guesses the next token", "masked_lm": "guesses masked tokens"}.get(teacher.task)
+    if run.dataset.format == "classification":
+        if teacher.own and teacher.task != "classification":
+            refuse(key, f"{teacher.name} {told or 'has no classes'}, and the student learns classes: name a classifier")
+    elif theirs.causal != causal or teacher.task != ("causal_lm" if causal else "masked_lm"):
+        refuse(key, f"{teacher.name} {told or 'guesses no tokens'}, which is not what the student learns")
     if theirs.positions == "learned" and context > theirs.max_seq_len:
         refuse("trainer.max_seq_length", f"{context}, and {teacher.name} has {theirs.max_seq_len} positions: no more")
     if d.alpha_cosine and theirs.d_model != width:

@@ -16,7 +16,7 @@ from ..models.hf.loader import DTYPES
 from ..models.lora import adapters, merge_lora, remove_lora
 from ..models.lora.merge import answers, probe_of
 from ..models.model import Model
-from ..models.saved import load_saved, load_weights, read_state
+from ..models.saved import base_of, load_saved, load_weights, read_state
 from ..tokenizers.base import Tokenizer
 from .load import find_checkpoint, run_tokenizer
 
@@ -43,6 +43,8 @@ def export_run(source: str | Path, output: str | Path, dtype: str | None = None)
         raise UserError(f"--output {output}: there is something already: name a new folder")
     checkpoint = find_checkpoint(source)
     state = read_state(checkpoint)
+    if "base" in state:
+        state["base"] = base_of(checkpoint, state)
     model = load_saved(checkpoint)
     origin = model.origin
     if adapters(model):

@@ -156,11 +156,23 @@ def _confused(folder: RunFolder) -> list[list[Any]]:
     return sorted(wrong, key=lambda pair: -pair[2])[:MOST_PAIRS]
 
 
+_OF_PUPILS = {
+    "layers": "layers",
+    "parameters": "parameters",
+    "tokens_per_second": "tokens a second",
+    "loss": "loss (nats)",
+    "perplexity": "perplexity",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+}
+
+
 def _pupils(r: Results) -> list[list[Any]]:
-    """Teacher and student beside each other."""
-    found = r.get("distillation", {})
-    keys = ("layers", "parameters", "tokens_per_second", "loss", "perplexity")
-    return [[name, *(one.get(key) for key in keys)] for name, one in found.items()]
+    """Teacher and student beside each other: the head of a table and its rows; [] for a run without a teacher."""
+    found: dict[str, dict[str, Any]] = r.get("distillation", {})
+    keys = [key for key in _OF_PUPILS if any(key in one for one in found.values())]
+    rows = [[name, *(one.get(key) for key in keys)] for name, one in found.items()]
+    return [["", *(_OF_PUPILS[key] for key in keys)], *rows] if rows else []
 
 
 def _tasks(r: Results) -> list[list[Any]]:

@@ -20,6 +20,7 @@ from ..evaluation.baseline import NAME as BAG_OF_WORDS
 from ..models.flash import flash_use
 from ..models.saved import load_weights, read_state
 from .analysis import Analysis
+from .class_distillation import ClassDistillation
 from .distillation import DistillationLoss
 from .folder import RunFolder, write_text
 from .metrics import read_jsonl
@@ -123,7 +124,8 @@ _LOSSES = {
 
 def _kind(trainer: Trainer) -> str:
     """What the loss is made of, in a word."""
-    kinds = {ClassLoss: "classes", DistillationLoss: "distillation", ReplacedTokenLoss: "replaced tokens"}
+    kinds = {ClassLoss: "classes", ReplacedTokenLoss: "replaced tokens"}
+    kinds |= dict.fromkeys((DistillationLoss, ClassDistillation), "distillation")
     return kinds.get(type(trainer.objective), "tokens")
 
 
@@ -226,7 +228,7 @@ def _measured(
         folder.write_json(folder.test / "metrics" / "heldout.json", {"step": used, **heldout})
     if "tasks" in known and used == p.step:
         folder.write_json(folder.test / "metrics" / "tasks.json", known["tasks"])
-    if isinstance(trainer.objective, DistillationLoss):
+    if isinstance(trainer.objective, (DistillationLoss, ClassDistillation)):
         loss, measuring = trainer.objective, trainer.measuring
         compared, said = attempt(lambda: loss.against_teacher(lambda: measuring.batches(trainer.heldout)))
         if compared is None:

@@ -35,7 +35,6 @@ from .initial import initial_model, initial_tokenizer
 from .layer_rates import describe_factors, layer_factors
 from .losses import chunk_tokens
 from .metrics import Trackers
-from .objectives import ClassLoss
 from .on_base import adapter_writer, build_on_base
 from .optimizers import build_optimizer, parameter_groups
 from .out_of_memory import advice, is_out_of_memory, memory_limit
@@ -50,7 +49,7 @@ from .report import announce, versions, write_results
 from .results import bag_of_words, headline
 from .resume import keep_config
 from .schedules import DropoutSchedule, LearningRate
-from .teacher import learn_from_teacher
+from .teacher import learn_classes, learn_from_teacher
 from .trainer import Settings, Trainer
 
 
@@ -173,7 +172,8 @@ def _build(
         correct_bias=options.correct_bias,
     )
     folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
-    classes = ClassLoss(model, precision, run.trainer.label_smoothing) if reading.classes else None
+    names = reading.classes.label_names if reading.classes else ()
+    classes = learn_classes(run, model, tokenizer, precision, names) if names else None
     objective = classes or replaced_tokens(run, model, precision, settings)
     objective = objective or learn_from_teacher(run, model, tokenizer, precision, settings, reading.bytes_per_token)
     analysis = Analysis(folder, model, tokenizer, reading, classes, pictures=run.output.plots)

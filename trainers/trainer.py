@@ -152,8 +152,10 @@ class Trainer:
         indices, device = self.settings.batches_of(step), next(self.model.parameters()).device
         batches = [self.train.batch(index) for index in indices]
         if self.mask is not None:
-            seed = self.settings.seed
-            batches = [self.mask(batch, seed=seed, index=i) for i, batch in zip(indices, batches, strict=True)]
+            seed, length = self.settings.seed, self.settings.batches_per_epoch
+            places = [divmod(i, length) if length else (0, i) for i in indices]  # epoch, number within it
+            pairs = zip(places, batches, strict=True)
+            batches = [self.mask(batch, seed=seed, index=i, epoch=epoch) for (epoch, i), batch in pairs]
         return [batch.to(device) for batch in batches]
 
     def _update(self, window: list[Batch], hidden_states: Callable[..., Tensor]) -> tuple[float, float]:

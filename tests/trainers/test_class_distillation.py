@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from groundup.trainers.distillation import Weights, comparison
 from groundup.trainers.objectives import ClassLoss
 from groundup.trainers.precision import build_precision
 from groundup.trainers.teacher import learn_classes
+from safetensors.torch import load_file
 from torch import Tensor
 
 Checkpoint = Callable[[str], Path]
@@ -193,3 +195,55 @@ def test_who_may_not(taught: Any, checkpoint: Checkpoint, tmp_path: Path):
     with pytest.raises(UserError, match="wide are 48 wide and the student's 32, so there is no angle"):
         taught(tmp_path / "wide", names)
     assert taught(tmp_path / "wide", names, alpha_cosine=0.0).teacher.order == [0, 1]
+
+
+# --- whole runs
+
+
+def test_a_run_learns_from_a_classifier(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every other layer of the teacher, a run's or the same exported; the student goes on to the bit."""
+    from groundup.trainers.command import main
+    from groundup.trainers.folder import find_run
+
+    monkeypatch.setenv("GROUNDUP_CACHE", str(tmp_path / "cache"))
+    rows = [f"{'good' if i % 2 else 'bad'} {i},{'pos' if i % 2 else 'neg'}" for i in range(40)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]))
+    words = f"dataset={tmp_path / 'reviews.csv'} dataset.val_fraction=0.25 trainer.batch_size=4 device=cpu"
+    words += " trainer.effective_batch_size=8 trainer.optimizer.lr=1e-3 trainer.max_seq_length=16 output.plots=false"
+    words += " trainer.log_interval=1 trainer.checkpoint_interval=4"
+
+    def start(out: str, *more: str) -> Path:
+        assert main([f"output.output_dir={tmp_path / out}", *words.split(), *more]) == 0
+        return find_run("latest", tmp_path / out)
+
+    teacher = start("teacher", f"model={checkpoint('bert')}", "trainer.max_iters=30")
+    assert main(["--export", str(teacher), "--output", str(tmp_path / "hf")]) == 0
+    losses = list[float]()
+    for i, place in enumerate((teacher, tmp_path / "hf")):
+        student = start(f"student-{i}", f"distillation.teacher={place}", "trainer.max_iters=8")
+        both = json.loads((student / "training_results.json").read_text())["distillation"]
+        assert (both["teacher"]["layers"], both["student"]["layers"]) == (2, 1)
+        assert both["student"]["tokens_per_second"] > 0
+        page = (student / "report.html").read_text()
+        assert "Student and teacher" in page
+        assert f"It learned from the teacher {place}" in page
+        losses.append(both["teacher"]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    part = start(
+        "part",
+        f"distillation.teacher={teacher}",
+        "trainer.max_iters=4",
+        "trainer.lr_decay_iters=8",
+        "trainer.warmup_iters=1",
+    )
+    whole = start(
+        "whole",
+        f"distillation.teacher={teacher}",
+        "trainer.max_iters=8",
+        "trainer.lr_decay_iters=8",
+        "trainer.warmup_iters=1",
+    )
+    assert main(["--resume", str(part), "trainer.max_iters=8"]) == 0
+    a, b = (load_file(folder / "train/weights/last/model.safetensors") for folder in (part, whole))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)

@@ -413,6 +413,9 @@ def test_a_run_is_classified_by_a_part_of_it(
     shutil.move(folder, moved)
     with torch.no_grad():
         assert torch.equal(load_run(moved)[0](ids), model(ids))
+    assert main(["--export", str(moved), "--output", str(tmp_path / "again")]) == 0
+    for key, tensor in load_file(tmp_path / "hf" / "model.safetensors").items():
+        assert torch.equal(load_file(tmp_path / "again" / "model.safetensors")[key], tensor), key
     shutil.rmtree(step(moved, 4))
     for link in ("last", "best"):
         (moved / "train" / "weights" / link).unlink()

@@ -320,7 +320,10 @@ def test_it_goes_on_to_the_bit(electra: Path, start: Start, scratch: bool):
 def test_a_run_is_the_same_however_its_steps_are_cut(electra: Path, start: Start, loss_fn: str):
     """Four rows at a time, two or one: the same tokens are masked, and the same are drawn in their place."""
     words = (f"model={electra}", "init=random", f"trainer.loss_fn={loss_fn}", "trainer.datasampling=packed")
-    words += ("--trainer.dropout_schedule.name", "constant", "trainer.effective_batch_size=4")
+    words += ("--trainer.dropout_schedule.name", "constant", "trainer.effective_batch_size=4", "trainer.max_iters=9")
+    text = electra.parent / "few.txt"  # 22 rows: an epoch ends within a step
+    text.write_text("\n".join(f"{i} and {i + 1} make {2 * i + 1}." for i in range(24)))
+    words += (f"dataset.name={text}", "dataset.val_fraction=0.2")
     found = [start(f"by-{size}", *words, f"trainer.batch_size={size}") for size in (4, 2, 1)]
     losses = [[row["loss"] for row in read_jsonl(folder / "train/metrics/train.jsonl")] for folder in found]
     weights = [load_file(folder / "train/weights/last/model.safetensors") for folder in found]
