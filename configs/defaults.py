@@ -41,6 +41,7 @@ BATCH_BY_SIZE = (  # below so many parameters: the guide's table, for models tha
     (float("inf"), {"cuda": 4, "mps": 2, "cpu": 1}),
 )
 
+_HARD = ("distillation", "alpha_hard")
 LABEL_SMOOTHING = 0.1  # of classification, whatever the method, unless a data set's own entry says another
 
 
@@ -116,6 +117,8 @@ def _of_kind(kind: str, task: str, layer: Layer) -> dict[str, Any]:
 def _label_smoothing(layer: Layer) -> float:
     from ..data.classification.hub import known
 
+    if layer.gives(_HARD) and str(layer.values.get(_HARD)) in ("0", "0.0"):
+        return 0.0  # there is no hard loss to smooth
     name = layer.values.get(("dataset", "name"))
     entry = known(str(name)) if name is not None and not layer.gives(("dataset", "train_path")) else None
     return LABEL_SMOOTHING if entry is None or entry.label_smoothing is None else entry.label_smoothing

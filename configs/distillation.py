@@ -63,7 +63,7 @@ def check(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
 def _fits(run: RunConfig, start: Start | None, teacher: Start, refuse: Refuse) -> None:
     """What the two have in common: the objective, the length of a row, the width for the cosine.
 
-    Which classes a teacher tells apart is seen when it is loaded.
+    Which classes a classifier tells apart is seen when it is loaded.
     """
     d, key = run.distillation, "distillation.teacher"
     assert d is not None
@@ -73,8 +73,12 @@ def _fits(run: RunConfig, start: Start | None, teacher: Start, refuse: Refuse) -
     theirs = teacher.config
     told = {"causal_lm": "guesses the next token", "masked_lm": "guesses masked tokens"}.get(teacher.task)
     if run.dataset.format == "classification":
-        if teacher.own and teacher.task != "classification":
-            refuse(key, f"{teacher.name} {told or 'has no classes'}, and the student learns classes: name a classifier")
+        if not _is_classifier(teacher):
+            refuse(
+                key,
+                f"{teacher.name} {told or 'has no classes'}, and the student learns classes: name a classifier, or set "
+                "dataset.format to text",
+            )
     elif theirs.causal != causal or teacher.task != ("causal_lm" if causal else "masked_lm"):
         refuse(key, f"{teacher.name} {told or 'guesses no tokens'}, which is not what the student learns")
     if theirs.positions == "learned" and context > theirs.max_seq_len:
@@ -85,3 +89,11 @@ def _fits(run: RunConfig, start: Start | None, teacher: Start, refuse: Refuse) -
             f"the hidden states of {teacher.name} are {theirs.d_model} wide and the student's {width}, so there is no "
             "angle between them: set it to 0",
         )
+
+
+def _is_classifier(teacher: Start) -> bool:
+    """Whether it has a classifier's head, or does not say; the registry's models have none."""
+    if teacher.own:
+        return teacher.task == "classification"
+    named = (teacher.hf or {}).get("architectures")
+    return teacher.entry is None if named is None else any("SequenceClassification" in str(name) for name in named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def test_the_smoothing_of_a_hard_loss_that_is_left_out():
 @pytest.mark.parametrize(("teacher", "loss"), [("gpt2", "cross_entropy"), ("bert-base-uncased", "masked_lm")])
 def test_a_teacher_of_labelled_texts(teacher: str, loss: str):
     words = [f"distillation.teacher={teacher}", "dataset=imdb"]
-    assert load(*words).dataset.format == "classification"
+    message = fails(*words)
+    assert message.startswith("distillation.teacher (the command line): ")
+    assert "and the student learns classes: name a classifier, or set dataset.format to text." in message
     run = load(*words, "dataset.format=text")
     assert (run.dataset.format, run.trainer.loss_fn) == (None, loss)
+
+
+def test_a_teacher_of_classes(tmp_path: Path):
+    shape = {"model_type": "bert", "hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}
+    (tmp_path / "config.json").write_text(json.dumps(shape | {"architectures": ["BertForSequenceClassification"]}))
+    words = ["model=BERT-tiny", f"distillation.teacher={tmp_path}", "dataset=ag_news"]
+    assert load(*words).trainer.label_smoothing == 0.1
+    assert load(*words, "distillation.alpha_hard=0").trainer.label_smoothing == 0.0
+    (tmp_path / "config.json").write_text(json.dumps(shape | {"architectures": ["BertForMaskedLM"]}))
+    assert "guesses masked tokens, and the student learns classes" in fails(*words)
