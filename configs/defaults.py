@@ -117,7 +117,7 @@ def _of_kind(kind: str, task: str, layer: Layer) -> dict[str, Any]:
 def _label_smoothing(layer: Layer) -> float:
     from ..data.classification.hub import known
 
-    if layer.gives(_HARD) and str(layer.values.get(_HARD)) in ("0", "0.0"):
+    if str(layer.values.get(_HARD)) in ("0", "0.0"):
         return 0.0  # there is no hard loss to smooth
     name = layer.values.get(("dataset", "name"))
     entry = known(str(name)) if name is not None and not layer.gives(("dataset", "train_path")) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from groundup.configs.schema import RunConfig, load_config
 from groundup.errors import UserError
+from groundup.models.hf.shapes import known_shape
 
 Write = Callable[[str], Path]
 
@@ -91,7 +92,8 @@ def test_a_teacher_of_labelled_texts(teacher: str, loss: str):
 
 
 def test_a_teacher_of_classes(tmp_path: Path):
-    shape = {"model_type": "bert", "hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 512}
+    shape = known_shape("prajjwal1/bert-tiny")
+    assert shape is not None
     (tmp_path / "config.json").write_text(json.dumps(shape | {"architectures": ["BertForSequenceClassification"]}))
     words = ["model=BERT-tiny", f"distillation.teacher={tmp_path}", "dataset=ag_news"]
     assert load(*words).trainer.label_smoothing == 0.1
