@@ -21,7 +21,7 @@ FLAGS = {
     "--validate": "check the configuration and exit",
     "--plan": "print parameters, FLOPs, memory by part and the expected duration, and exit",
     "--list-models": "the models that are known by name: id, parameters, family, batch sizes, memory",
-    "--test-mode": "a few steps on little data, to see that everything runs",
+    "--test-mode": "a few steps on little data, written below test-mode/, to see that everything runs",
     "--help": "this page",
     "--help-all": "every key with its type, default and meaning",
 }
@@ -66,6 +66,7 @@ DATA = """\
 Data
   FILE, FOLDER, HUB/ID  txt, jsonl, csv, parquet: text, or labelled texts where a column or folders of labels are found
   imdb, sst2, ag_news, amazon_polarity (amazon), yelp_polarity (yelp): labelled texts of the Hugging Face hub
+  wikitext, wikitext-103: text of the Hugging Face hub
   stdlib, stdlib-docstrings: text, and labelled texts, of Python's own library, which every machine has
   --dataset.format alpaca --dataset.train_path FILE: conversations; also sharegpt, oasst, custom, classification"""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ..configs.test_mode import FOLDER as TESTS
 from ..errors import UserError, notice
 from ..trainers.folder import RunFolder
 from .baseline import NAME as BAG_OF_WORDS
@@ -127,8 +128,12 @@ def read_runs(folder: Path) -> list[Compared]:
     """
     if not folder.is_dir():
         raise UserError(f"--report {folder}: there is no such folder; name one that holds runs, such as results")
-    found = [row for path in sorted(folder.rglob(RESULTS)) if (row := read_run(path, folder)) is not None]
-    found += [_without_results(path.parent, folder) for path in folder.rglob("config.yaml") if _left_nothing(path)]
+
+    def below(name: str) -> list[Path]:  # what a test of the machinery left says nothing of models
+        return [path for path in sorted(folder.rglob(name)) if TESTS not in path.relative_to(folder).parts]
+
+    found = [row for path in below(RESULTS) if (row := read_run(path, folder)) is not None]
+    found += [_without_results(path.parent, folder) for path in below("config.yaml") if _left_nothing(path)]
     if not found:
         raise UserError(f"--report {folder}: no run in it: a run leaves a {RESULTS} at its end")
     return sorted(found, key=lambda row: row.order)

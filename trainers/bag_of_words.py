@@ -32,8 +32,8 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
     Raises UserError for bad data, and where the folder cannot be written.
     """
     notice(f"{NAME} has no network: of the settings, the data set, the seed and the output folder concern it")
-    tests = run.general.paths.eval_dir
-    folder = new_run_folder(Path(run.output.output_dir), run.output.run_name or NAME, None, tests and Path(tests))
+    tests = Path(run.general.paths.eval_dir) if run.general.paths.eval_dir else None
+    folder = new_run_folder(Path(run.output.output_dir), run.output.run_name or NAME, None, tests)
     opened(folder.root)
     parts, names, heldout_is = labelled_texts(run.dataset, run.general.seed)
     texts = {split: [text_of(example) for example in examples] for split, (examples, _) in parts.items()}

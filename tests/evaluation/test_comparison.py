@@ -483,3 +483,12 @@ def test_numbers_of_a_crowd_cover_nothing():
         assert all(abs(x - a) >= width + DOT - 1e-9 or abs(y - b) >= 4.5 + DOT - 1e-9 for a, b in places)
         others = [(a, b, 2.75 * len(str(j + 1))) for j, (a, b) in enumerate(middles) if j != i]
         assert all(abs(x - a) >= width + w - 1e-9 or abs(y - b) >= 9 - 1e-9 for a, b, w in others)
+
+
+def test_runs_of_test_mode_are_compared_among_themselves(tmp_path: Path):
+    """Beside real ones they are left out: a few steps say nothing of a model."""
+    for place in ("real/1", "test-mode/quick/1"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "training_results.json").write_text('{"model": "a", "heldout": {"loss": 1.0}}')
+    assert [run.run for run in read_runs(tmp_path)] == ["real/1"]
+    assert [run.run for run in read_runs(tmp_path / "test-mode")] == ["quick/1"]
