@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,43 +15,23 @@ from typing import Any
 
 from ..configs.schema import RunConfig
 from ..errors import UserError
+from .interrupt import Interrupt
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stop:
-    """Context in which the signal that stops a series is remembered.
+class Stop(Interrupt):
+    """Context in which the signal that stops a series is remembered; a second one acts no otherwise than the first.
 
     SIGTERM goes on to the process in hand, which saves and ends; Ctrl-C reaches that by itself, and is here waited out.
-    Outside the main thread Python delivers no signals, and this does nothing.
     """
 
-    def __init__(self) -> None:
-        self.received: signal.Signals | None = None
-        self.process: BaseProcess | None = None
-        self._before: dict[int, Any] = {}
-
-    def __bool__(self) -> bool:
-        return self.received is not None
-
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number, as shells report it."""
-        return 128 + (self.received or 0)
+    process: BaseProcess | None = None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
         if number == signal.SIGTERM and self.process is not None:
             self.process.terminate()
-
-    def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._remember) for number in _STOPS}
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def train_in_process(run: RunConfig, name: str, stop: Stop) -> dict[str, Any]:
