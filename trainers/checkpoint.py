@@ -106,7 +106,10 @@ def prune(folder: Path, keep: int) -> None:
 def remove_partial(folder: Path) -> None:
     """Delete what a killed process left half-written."""
     for partial in folder.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial.is_symlink():
+            partial.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -92,7 +92,7 @@ if sys.argv[1] == "kept":
 def step():
     torch.ones(12 * 2**20)  # 48 MiB: more than glibc comes to keep by itself
 counts = []
-for _ in range(8):  # the heap has grown to its size after a few
+for _ in range(30):  # the heap has grown to its size after ten or so, by where small blocks come to lie
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()
     counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

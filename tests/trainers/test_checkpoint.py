@@ -166,6 +166,16 @@ for step in itertools.count(1):
 """
 
 
+def test_whatever_a_kill_leaves_half_done_goes(tmp_path: Path) -> None:
+    """Folders, and links that were yet to be moved to their place, to something or to nothing."""
+    (tmp_path / ".partial-step_00000004" / "adapter").mkdir(parents=True)
+    (tmp_path / "step_00000002").mkdir()
+    (tmp_path / ".partial-last").symlink_to("step_00000002")
+    (tmp_path / ".partial-best").symlink_to("step_00000004")
+    ck.remove_partial(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000002"]
+
+
 @pytest.mark.slow
 def test_kill_9_at_any_moment_of_saving(tmp_path: Path) -> None:
     """Whatever the moment, the newest checkpoint that can be seen is whole and of the step its name says."""
