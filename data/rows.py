@@ -71,9 +71,17 @@ def spread(rows: Sequence[T], most: int) -> list[T]:
     return [rows[i * len(rows) // wanted] for i in range(wanted)]
 
 
-def one_epoch(batches: Batches) -> Iterator[Batch]:
-    """Its first epoch, batch by batch."""
-    return map(batches.batch, range(batches.batches_per_epoch))
+@dataclass(frozen=True)
+class OneEpoch:
+    """A sampler's first epoch, batch by batch, each time it is called; its length is their number."""
+
+    batches: Batches
+
+    def __call__(self) -> Iterator[Batch]:
+        return map(self.batches.batch, range(len(self)))
+
+    def __len__(self) -> int:
+        return self.batches.batches_per_epoch
 
 
 class RowSampler:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.rows import one_epoch, spread
+from ..data.rows import OneEpoch, spread
 from ..data.sampling import Batch
 from ..evaluation.classification import Confusion
 from ..evaluation.plots import picture, plot_attention, plot_confusion
@@ -71,7 +71,7 @@ class Analysis:
             if classes.test:
                 what, chosen = "test", spread(classes.test, most or len(classes.test))
                 batches = classes.evaluation(chosen, batch_size, max(len(row.ids) for row in chosen))
-                found = measuring.numbers(lambda: one_epoch(batches)) or {}
+                found = measuring.numbers(OneEpoch(batches)) or {}
                 numbers["test"] = {**found, "of": len(classes.test), "step": step}
             elif confusion is None and classes.heldout:
                 numbers["heldout"] = measuring.numbers(self.reading.heldout) or {}

@@ -11,7 +11,7 @@ import torch
 
 from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData
-from ..data.rows import Row, one_epoch, spread
+from ..data.rows import OneEpoch, Row, spread
 from ..data.sampling import Batch
 from ..evaluation.baseline import NAME, fit_baseline
 from ..models.config import ModelConfig
@@ -134,7 +134,7 @@ def heldout_rows(
     if not rows:
         return lambda: iter(())
     batches = data.evaluation(spread(rows, (max_batches or len(rows)) * batch_size), batch_size, max_length)
-    return lambda: one_epoch(batches)
+    return OneEpoch(batches)
 
 
 def measure_baseline(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
 
 from ..data.sampling import Batch
 from ..errors import UserError, notice
@@ -44,9 +47,15 @@ class Measuring:
             self.rows = micro_batch if self.rows is None else min(self.rows, micro_batch)
         failed = 0  # rows of the last batch that was begun
 
+        known: Any = source  # how many batches it has, of some sources
+
         def batches() -> Iterator[Batch]:
             nonlocal failed
-            for batch in self.batches(source):
+            total = len(known) if hasattr(known, "__len__") and self.rows is None else None
+            # Only where it takes long, and somebody looks.
+            for batch in tqdm(
+                self.batches(source), "evaluating", total, unit="batch", leave=False, delay=5, disable=None
+            ):
                 failed = len(batch.input_ids)
                 yield batch
 

@@ -13,7 +13,7 @@ from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData, load_classification
 from ..data.instruct.load import load_instructions
 from ..data.masking import mask_for_generator, mask_inputs, mask_tokens
-from ..data.rows import Batches, Row, RowSampler, one_epoch, spread
+from ..data.rows import Batches, OneEpoch, Row, RowSampler, spread
 from ..data.sampling import IGNORE, Batch, Sampler
 from ..data.text import TextData, load_text_data
 from ..data.tokenised import document_frame
@@ -198,7 +198,7 @@ def _heldout_rows(run: RunConfig, rows: list[Row], context: int, pad_id: int) ->
     size = run.evaluation.batch_size or run.trainer.batch_size
     chosen = spread(rows, (run.evaluation.max_batches or len(rows)) * size)
     sampler = RowSampler(chosen, size, context, pad_id=pad_id, mode="sequential", causal=True)
-    return lambda: one_epoch(sampler)
+    return OneEpoch(sampler)
 
 
 def _asked(row: Row) -> tuple[int, ...]:

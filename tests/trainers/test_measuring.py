@@ -45,3 +45,30 @@ def test_best_is_the_same_after_a_signal_during_an_evaluation(tiny: Tiny, monkey
     rows = [read_jsonl(folder(name).metrics / "heldout.jsonl") for name in (whole, part)]
     losses = [[(row["step"], row["loss"]) for row in some] for some in rows]
     assert losses[0] == losses[1]
+
+
+def test_an_evaluation_that_takes_long_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
+    """With its number of batches, where the source knows it."""
+    from typing import cast
+
+    import numpy as np
+    import torch
+    from groundup.data.rows import OneEpoch, Row, RowSampler
+    from groundup.trainers import measuring as module
+
+    totals: list[int | None] = []
+
+    def bar(batches: Any, title: str, total: int | None, **options: Any) -> Any:
+        totals.append(total)
+        return batches
+
+    class Counting:
+        def evaluate(self, batches: Any, stop: Any) -> dict[str, float]:
+            return {"rows": sum(len(batch.input_ids) for batch in batches)}
+
+    monkeypatch.setattr(module, "tqdm", bar)
+    rows = [Row(np.arange(1, 4 + i, dtype=np.int32), i % 2) for i in range(7)]
+    epoch = OneEpoch(RowSampler(rows, 3, 16, pad_id=0, mode="sequential"))
+    measuring = Measuring(cast(Any, torch.nn.Linear(1, 1)), cast(Any, Counting()))
+    assert measuring.numbers(epoch) == measuring.numbers(lambda: epoch()) == {"rows": 7}
+    assert totals == [3, None]
