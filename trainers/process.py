@@ -92,7 +92,6 @@ def _listen(connection: Connection) -> dict[str, Any]:
 def _train(run: RunConfig, connection: Connection) -> None:
     """Runs in the process: train, and say which folder, with which exit code or which error."""
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end with its tidying up, as by Ctrl-C
         _let_in()
         from .run import train
 

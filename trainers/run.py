@@ -268,10 +268,10 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
     max_iters = t.max_iters or math.ceil((t.epochs or 1) * steps_per_epoch)
     warmup = t.warmup_iters if t.warmup_iters is not None else round((t.warmup_ratio or 0) * max_iters)
     falls = t.decay_lr and not t.lr_scheduler.startswith("constant")
-    if falls and warmup > (t.lr_decay_iters or max_iters):
+    if falls and t.lr_decay_iters is not None and warmup > t.lr_decay_iters:
         raise UserError(
             f"trainer.lr_decay_iters: the rate would rise for {warmup:,} steps and has to be at its lowest after "
-            f"{t.lr_decay_iters or max_iters:,}: raise it, or lower trainer.warmup_ratio"
+            f"{t.lr_decay_iters:,}: raise it, or lower trainer.warmup_ratio"
         )
     shape = t.lr_scheduler if t.decay_lr or t.lr_scheduler == "constant" else "constant_with_warmup"
     learning_rate = LearningRate(t.optimizer.lr, t.optimizer.min_lr, warmup, t.lr_decay_iters or max_iters, shape)

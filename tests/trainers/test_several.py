@@ -165,8 +165,9 @@ def test_an_interrupt_before_the_first_step_is_no_fault_of_the_model(
     assert "Traceback" not in err
     assert "(stopped)" in out
     assert "=== 2 of 2" not in err
-    assert err.splitlines()[-1].strip().startswith("python train.py --models ")
-    assert err.splitlines()[-1].endswith(shlex.join(long))
+    # Python's own tracker of resources may have a word after it, of a process that was ended while it imported.
+    (command,) = [line.strip() for line in err.splitlines() if line.startswith("    python train.py --models ")]
+    assert command.endswith(shlex.join(long))
 
 
 @pytest.mark.slow

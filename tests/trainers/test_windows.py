@@ -136,9 +136,10 @@ def test_an_epoch_of_packed_text_may_be_cut_anyhow(
         torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-7, msg=lambda m, k=key: f"{k}: {m}")
 
 
-def masked(batch: Batch, *, seed: int, index: int) -> Batch:
+def masked(batch: Batch, *, seed: int, index: int, epoch: int = 0) -> Batch:
     """Masked tokens; the padding's id is no random one in their place: of it transformers' lookup has no gradient."""
-    whole = mask_tokens(batch, ratio=0.3, mask_id=36, vocab_size=37, special=frozenset({0}), seed=seed, index=index)
+    place = {"seed": seed, "index": index, "epoch": epoch}
+    whole = mask_tokens(batch, ratio=0.3, mask_id=36, vocab_size=37, special=frozenset({0}), **place)
     assert batch.attention_mask is not None
     ids = torch.where((whole.input_ids == 0) & (batch.attention_mask == 1), 1, whole.input_ids)
     return replace(whole, input_ids=ids)
