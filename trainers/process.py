@@ -91,9 +91,17 @@ def _listen(connection: Connection) -> dict[str, Any]:
 
 def _train(run: RunConfig, connection: Connection) -> None:
     """Runs in the process: train, and say which folder, with which exit code or which error."""
+    told: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        raise KeyboardInterrupt
+
     try:
+        signal.signal(signal.SIGINT, interrupt)
+        from .run import train  # seconds, in which signals wait: what they fall on may swallow them
+
         _let_in()
-        from .run import train
 
         connection.send({"code": train(run, opened=lambda root: connection.send({"folder": str(root)}))})
     except UserError as error:
@@ -101,6 +109,9 @@ def _train(run: RunConfig, connection: Connection) -> None:
     except KeyboardInterrupt:
         connection.send({"code": 130})
     except BaseException as error:  # a fault of ours: its trace is for whoever mends it, the other models go on
+        if told:  # no fault: what an interrupt falls on may fail in words of its own, an import above all
+            connection.send({"code": 130})
+            return
         traceback.print_exc()
         connection.send({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
     finally:
