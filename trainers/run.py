@@ -72,16 +72,19 @@ def train(run: RunConfig, resume: Path | None = None, opened: Callable[[Path], N
     folder, checkpoint = _open_folder(run, resume)
     opened(folder.root)
     try:
-        with _in_a_sentence(run, device, folder), memory_limit(run.trainer.max_memory_usage, device):
-            trainer, reading, analysis = _build(run, device, folder, checkpoint)
-            check_model(run, trainer.model)
-            announce(run, trainer, reading, folder, checkpoint)
-            try:
-                interrupt = trainer.fit()
-            except UserError as error:
-                with suppress(UserError, OSError):  # the disk may be what failed
-                    write_results(run, trainer, reading, folder, analysis, finished=False, error=str(error))
-                raise
+        with _in_a_sentence(run, device, folder):
+            with memory_limit(run.trainer.max_memory_usage, device):
+                trainer, reading, analysis = _build(run, device, folder, checkpoint)
+                check_model(run, trainer.model)
+                announce(run, trainer, reading, folder, checkpoint)
+                try:
+                    interrupt, failure = trainer.fit(), None
+                except UserError as error:
+                    interrupt, failure = None, error
+            if failure is not None:
+                with suppress(Exception):  # what ended the run is to be said, whatever more its page runs into
+                    write_results(run, trainer, reading, folder, analysis, finished=False, error=str(failure))
+                raise failure
             results = write_results(run, trainer, reading, folder, analysis, finished=not interrupt)
     finally:
         folder.close_metrics()
