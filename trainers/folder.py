@@ -116,6 +116,11 @@ def write_text(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {reason}; set output.output_dir to a folder that can be") from error
 
 
+def safe_name(name: str) -> str:
+    """A run's name as its folder has it, and a repository that is called after it."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "run"
+
+
 def new_run_folder(
     output_dir: Path, name: str, weights_dir: Path | None = None, tests_dir: Path | None = None
 ) -> RunFolder:
@@ -126,7 +131,7 @@ def new_run_folder(
     Raises:
         UserError: the folder cannot be created.
     """
-    safe = re.sub(r"[^\w.-]+", "-", name).strip("-") or "run"
+    safe = safe_name(name)
     parent, stamp = output_dir / safe, time.strftime("%Y-%m-%d_%H-%M-%S")
     for attempt in range(1000):
         root = parent / (stamp if attempt == 0 else f"{stamp}-{attempt}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 import sys
@@ -28,7 +27,7 @@ from ..models.model import Model
 from ..models.saved import read_state
 from .card import licence_of, model_card
 from .export import export_run
-from .folder import RunFolder, find_run, write_text
+from .folder import RunFolder, find_run, safe_name, write_text
 from .load import find_checkpoint, run_tokenizer
 from .resume import LATEST, folder_of
 
@@ -108,7 +107,7 @@ def _check_name(run: RunConfig, what: str) -> None:
 
 def _name(output: Output) -> str:
     """What the repository is called: as is said, else as the run's folder is."""
-    return output.hub_model_id or re.sub(r"[^\w.-]+", "-", output.run_name or "run").strip("-") or "run"
+    return output.hub_model_id or safe_name(output.run_name or "run")
 
 
 def _publish(output: Output, folder: RunFolder, asked: str) -> str:
