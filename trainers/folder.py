@@ -151,8 +151,8 @@ def new_run_folder(
     raise UserError(f"cannot create a run's folder in {parent}: a thousand runs started this second")
 
 
-def find_run(where: str, output_dir: Path) -> Path:
-    """The folder that `--resume` names: a run's folder, a checkpoint inside it, or `latest` below `output_dir`.
+def find_run(where: str, output_dir: Path, option: str = "--resume") -> Path:
+    """The folder that an option names: a run's folder, a checkpoint inside it, or `latest` below `output_dir`.
 
     Raises:
         UserError: there is no such run.
@@ -164,9 +164,9 @@ def find_run(where: str, output_dir: Path) -> Path:
                 return folder
         if not path.exists():
             near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-            raise UserError(f"--resume {where}: there is no such folder.{near}")
-        raise UserError(f"--resume {where}: not a run's folder, it has no config.yaml")
+            raise UserError(f"{option} {where}: there is no such folder.{near}")
+        raise UserError(f"{option} {where}: not a run's folder, it has no config.yaml")
     runs = [path.parent for path in output_dir.glob("*/*/config.yaml")]
     if not runs:
-        raise UserError(f"--resume latest: no run in {output_dir}; name its folder, or set output.output_dir")
+        raise UserError(f"{option} latest: no run in {output_dir}; name its folder, or set output.output_dir")
     return max(runs, key=lambda run: (latest_checkpoint(RunFolder(run).weights) or run).stat().st_mtime)

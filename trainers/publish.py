@@ -73,10 +73,7 @@ def push(where: str, overrides: list[str]) -> str:
         if path not in (_REPOSITORY, _PRIVATE) and (path, where) != (_WHERE, LATEST):
             taken = f"{'.'.join(_REPOSITORY)} and {'.'.join(_PRIVATE)}"
             raise UserError(f"{PUSH} uploads what was trained: it takes {taken}, leave {'.'.join(path)} out")
-    try:
-        root = find_run(where, Path(str(given.values.get(_WHERE) or Output().output_dir)).expanduser())
-    except UserError as error:  # which speaks of the option that it is usually asked by
-        raise UserError(str(error).replace("--resume", PUSH, 1)) from None
+    root = find_run(where, Path(str(given.values.get(_WHERE) or Output().output_dir)).expanduser(), PUSH)
     run = parse_config(root / "config.yaml", overrides)
     _check_name(run, PUSH)
     if is_bag_of_words(run):
