@@ -17,6 +17,7 @@ _HUGE = 2 * 2**20  # bytes of a huge page; less memory than one cannot lie in an
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names, from malloc.h
 _NEVER = 2**31 - 1
 _LARGEST = (2**30, 2**25)  # bytes; what mallopt takes, and what older versions take
+_LEAST = 2**17  # bytes, glibc's own to begin with; it doubles that, up to 32 MiB, by what it sees freed
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -42,14 +43,18 @@ def keep_freed() -> bool:
 
     glibc gives each large one back to the system, and the next has its pages cleared anew: 30,000 of them in a step
     whose activations take 120 MB. The most that the process holds stays about the same, but it holds it to its end.
-    So one whose memory is limited (trainer.max_memory_usage, ulimit) keeps nothing: what is left of it has to do.
+    So one whose memory is limited (trainer.max_memory_usage, ulimit) keeps nothing, not even the up to 32 MiB apiece
+    that glibc would: room in its heap counts as used, and is none for what is not of the heap, as oneDNN's kernels.
 
     Returns:
-        Whether there is glibc, and it took the setting.
+        Whether it is kept: there is glibc, no limit, and the setting was taken.
     """
-    if platform.libc_ver()[0] != "glibc" or _is_limited():
+    if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
+    if _is_limited():
+        mallopt(_MMAP_THRESHOLD, _LEAST)
+        return False
     return bool(any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST) and mallopt(_TRIM_THRESHOLD, _NEVER))
 
 

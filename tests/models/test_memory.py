@@ -106,6 +106,33 @@ print(min(counts))
     assert run("not") > 2000
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc")
+def test_where_memory_is_limited_what_is_freed_can_be_anything_again() -> None:
+    """glibc would put what follows a freed block of 24 MiB on its heap, whose top a small block then holds."""
+    told = """
+import re, resource, sys, torch
+from groundup.models.memory import keep_freed
+def data():
+    return int(re.search(r"VmData:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
+if sys.argv[1] == "limited":
+    resource.setrlimit(resource.RLIMIT_DATA, (2**34, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    assert not keep_freed()
+first = torch.ones(6 * 2**20)  # 24 MiB
+del first
+before = data()
+many = [torch.ones(5 * 2**20) for _ in range(10)]  # 20 MiB
+small = [torch.ones(100 * i) for i in range(1, 100)]
+del many
+print(data() - before)
+"""
+
+    def run(word: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", told, word], check=True, capture_output=True).stdout)
+
+    assert run("limited") < 20
+    assert run("not") > 150  # MiB of 200: otherwise the test shows nothing
+
+
 def test_who_trains_on_a_cpu_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(groundup.trainers.trainer, "keep_freed", lambda: asked.append(True))
