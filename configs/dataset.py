@@ -175,7 +175,7 @@ def _lies_here(dataset: Dataset) -> bool:
 
 def _holds_out(dataset: Dataset, kind: str) -> bool:
     """Whether there is something to evaluate on: a share, a file, or the split of a known data set."""
-    if dataset.val_fraction or dataset.eval_path or (kind == LABELLED and dataset.test_path):
+    if dataset.val_fraction != 0 or dataset.eval_path or (kind == LABELLED and dataset.test_path):
         return True
     is_known = known(dataset.name) is not None and dataset.split == FIELDS["dataset", "split"].default
     return kind == LABELLED and is_known and not _lies_here(dataset)

@@ -63,11 +63,11 @@ class Dataset(Section):
         "a row of a table is one, or a line of an `article`, or of one text, `joined`; `auto`: a file, a row, of "
         "WikiText an article",
     )
-    val_fraction: Share = key(
-        0.05,
+    val_fraction: Share | None = key(
+        None,
         "share of the documents held out for evaluation, where neither eval_path is given nor the data has a split of "
-        "its own for it; 0: no text is held out. Beside labelled texts with a test split and no validation split, "
-        "another value than 0.05 is held out of training, which leaves the test rows for the end",
+        "its own for it; 0: no text is held out. Default: 0.05; of labelled texts with a test split and no validation "
+        "split nothing, the test rows being what is evaluated on: a share that is given leaves these for the end",
     )
     stride: Positive | None = key(
         None,

@@ -9,6 +9,7 @@ from typing import Any
 from ..trainers.progress import duration
 from .compared import Compared
 from .numbers import main_number
+from .pages import size
 
 TASKS = {
     "causal_lm": "causal LM",
@@ -119,6 +120,7 @@ def columns_of(runs: Sequence[Compared], names: Names) -> list[Column]:
         *(_column(key, *named) for key, named in settings.items()),
         *(_column(key, *named) for key, named in _NUMBERS.items()),
         Column("rows", "rows", rows_of),
+        Column("text", "text", text_of),
         *(_task_column(task, number) for task, number in tasks),
         *(_column(key, *named) for key, named in costs.items()),
     ]
@@ -141,6 +143,13 @@ def rows_of(run: Compared) -> str:
     if run.rows is None:
         return ""
     return f"{run.rows:,} of {run.of:,}" if run.of is not None and run.of > run.rows else f"{run.rows:,}"
+
+
+def text_of(run: Compared) -> str:
+    """How much text a language model was measured on."""
+    if run.bytes is not None:
+        return size(run.bytes)
+    return f"{run.tokens:,} tokens" if run.tokens is not None else ""
 
 
 def values_of(runs: Iterable[Compared], key: str) -> list[Any]:

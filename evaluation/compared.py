@@ -20,6 +20,7 @@ from .baseline import NAME as BAG_OF_WORDS
 from .numbers import Numbers
 
 RESULTS = "training_results.json"
+_MEASURED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte", "tokens", "bytes")
 SCORES = ("accuracy", "bits_per_byte", "loss")
 """What runs are ranked by: the first of them that a run has. Bits a byte, unlike losses, compare across tokenizers."""
 
@@ -45,6 +46,8 @@ class Compared:
     loss: float | None = None
     perplexity: float | None = None
     bits_per_byte: float | None = None
+    tokens: int | None = None  # that were predicted
+    bytes: int | None = None  # of the text that they stand for
     bag_of_words_accuracy: float | None = None
     tasks: dict[str, Numbers] = field(default_factory=dict)  # as of the run's last step
     parameters: int | None = None
@@ -111,10 +114,23 @@ def grouped(runs: Iterable[Compared]) -> list[list[Compared]]:
 
 
 def comparable(runs: Sequence[Compared]) -> bool:
-    """Whether the numbers of a group are of one kind and of as many rows each, so that one of them is the best."""
+    """Whether the numbers of a group are of one kind and of as much data each, so that one of them is the best.
+
+    Of text it may be a hundredth more or less: another tokenizer ends its last batch elsewhere.
+    """
     measured = [run for run in runs if run.score]
     kinds = {run.score[0] for run in measured if run.score}
-    return len(kinds) == 1 and len({run.rows for run in measured}) == 1
+    unit, least, most = amounts(measured)
+    return len(kinds) == 1 and most - least <= (0 if unit == "rows" else 0.01 * most)
+
+
+def amounts(runs: Iterable[Compared]) -> tuple[str, int, int]:
+    """Of how much each was measured, the least and the most of it: in rows, or in bytes of text or else in tokens."""
+    measured = [run for run in runs if run.score]
+    for unit in ("rows", "bytes", "tokens"):
+        if some := [count for run in measured if (count := getattr(run, unit)) is not None]:
+            return unit, min(some), max(some)
+    return "", 0, 0
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -166,7 +182,7 @@ def _compared(r: dict[str, Any], root: Path, folder: Path) -> Compared:
         best_step=_number(_part(r, "best"), "step"),
         rows=_number(measured, "rows"),
         of=_number(measured, "of") or (_number(r, "heldout_of") if split == "held out" else None),
-        **{name: _number(measured, name) for name in ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte")},
+        **{name: _number(measured, name) for name in _MEASURED},
         bag_of_words_accuracy=_number(
             _part(_part(r, "baseline"), BAG_OF_WORDS), "test_accuracy" if split == "test" else "accuracy"
         ),

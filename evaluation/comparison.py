@@ -13,16 +13,16 @@ from typing import Any
 
 from ..trainers.folder import write_text
 from .columns import HEADINGS, SETTINGS, TASKS, Column, Names, columns_of, rows_of, values_of
-from .compared import RESULTS, Compared, comparable, grouped, read_run, read_runs
+from .compared import RESULTS, Compared, amounts, comparable, grouped, read_run, read_runs
 from .numbers import flat
-from .pages import data_uri, render
+from .pages import data_uri, render, size
 from .scatter import Dot, plot_scores
 
 __all__ = ["RESULTS", "Compared", "as_csv", "as_html", "read_run", "read_runs", "table", "write_report"]
 
 CSV, PAGE = "comparison.csv", "comparison.html"
 WIDTH = 120  # of a terminal
-_LEAVING = ("tasks", "device", "memory_gib", "samples_per_second", "perplexity", "trained_parameters")
+_LEAVING = ("tasks", "device", "memory_gib", "samples_per_second", "perplexity", "text", "trained_parameters")
 _LEAVING += ("mixed_precision", "epochs", "macro_f1", "parameters", "effective_batch_size", "seconds")
 """The least telling first: they leave a table that is too wide for a terminal."""
 
@@ -39,7 +39,8 @@ def table(runs: Sequence[Compared]) -> str:
         widths = [_width(column, group) for column in columns]
         head = _line([column.head for column in columns], columns, widths)
         rows = [_line([column.cell(run) for column in columns], columns, widths) for run in group]
-        blocks.append("\n".join([head, "-" * max(map(len, [head, *rows])), *rows]))
+        unequal = [said] if (said := _unequal(group)) else []
+        blocks.append("\n".join([head, "-" * max(map(len, [head, *rows])), *rows, *unequal]))
     if remarks := _remarks(runs, names):
         blocks.append("\n".join(remarks))
     return "\n\n".join(blocks)
@@ -168,14 +169,8 @@ def _sentence(runs: Sequence[Compared], names: Names) -> str:
     kind, value = score
     first = measured[0]
     where = first.measured_on.replace(" ", "-")
-    if not comparable(runs):
-        rows = sorted({run.rows for run in measured if run.rows is not None})
-        if len(rows) < 2:
-            return "They were not measured in the same way, so that none of them is the best."
-        return (
-            f"They were measured on different numbers of {where} rows, {rows[0]:,} to {rows[-1]:,}, so that none of "
-            "them is the best."
-        )
+    if unequal := _unequal(runs):
+        return unequal
     on = f"on {rows_of(first)} {where} rows" if first.rows else f"on {where} text"
     best = [names.full(run) for run in measured if run.score == score]
     who = f"{' and '.join(best)} with {value:.4f} {on}"
@@ -190,6 +185,22 @@ def _sentence(runs: Sequence[Compared], names: Names) -> str:
         return f"The fewest bits a byte {verb} {who}.{note}"
     note = " Losses and perplexities of different tokenizers do not compare." if len(runs) > 1 else ""
     return f"The lowest loss {verb} {who}.{note}"
+
+
+def _unequal(runs: Sequence[Compared]) -> str:
+    """Why none of them is the best, where they were not measured alike; else nothing."""
+    if comparable(runs) or not any(run.score for run in runs):
+        return ""
+    where = next(run.measured_on for run in runs if run.score).replace(" ", "-")
+    unit, least, most = amounts(runs)
+    if least == most:
+        return "They were not measured in the same way, so that none of them is the best."
+    on = f"different numbers of {where} {unit}, {least:,} to {most:,}"
+    if unit == "bytes":
+        on = f"different amounts of {where} text, {size(least)} to {size(most)}"
+    return (
+        f"They were measured on {on}, so that none of them is the best: evaluation.max_batches null takes all there is."
+    )
 
 
 def _in_common(runs: Sequence[Compared]) -> str:

@@ -26,7 +26,7 @@ from torch import Tensor
 from ..data.sampling import Batch
 from ..models.heads import before_cap, cap_logits
 from ..models.model import Model
-from .heldout import heldout_loss
+from .heldout import by_bytes, heldout_loss
 from .losses import IGNORE, select_targets
 from .objectives import HiddenStates
 from .precision import Precision
@@ -166,8 +166,7 @@ class DistillationLoss:
         result = {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "soft_loss": soft}
         if self.weights.cosine:
             result["cosine_loss"] = cosine
-        if self.bytes_per_token:
-            result["bits_per_byte"] = loss / math.log(2) / self.bytes_per_token
+        result |= by_bytes(loss, count, self.bytes_per_token)
         return result | {"tokens": count, "seconds": round(time.perf_counter() - started, 3)}
 
     def describe(self, result: dict[str, float]) -> str:

@@ -39,7 +39,7 @@ def heldout_loss(
         total, title: number of batches and name for a progress bar; without a title there is none.
 
     Returns:
-        loss, perplexity, bits_per_byte (if the bytes are known), tokens, seconds; None if it was abandoned.
+        loss, perplexity, bits_per_byte and bytes (if known), tokens, seconds; None if it was abandoned.
     """
     was_training, started = model.training, time.perf_counter()
     head, softcap = before_cap(model.head)
@@ -57,7 +57,12 @@ def heldout_loss(
     finally:
         model.train(was_training)
     loss = nats / max(1, count)
-    result = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
-    if bytes_per_token:
-        result["bits_per_byte"] = loss / math.log(2) / bytes_per_token
+    result = {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), **by_bytes(loss, count, bytes_per_token)}
     return result | {"tokens": count, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def by_bytes(loss: float, tokens: int, bytes_per_token: float | None) -> dict[str, float]:
+    """bits_per_byte of a loss in nats a token, and how many bytes of text the tokens stand for; {} if not known."""
+    if not bytes_per_token:
+        return {}
+    return {"bits_per_byte": loss / math.log(2) / bytes_per_token, "bytes": round(tokens * bytes_per_token)}

@@ -25,6 +25,7 @@ NUMBERS = {
     "cosine_loss": "1 - cosine of the hidden states",
     "rows": "rows",
     "tokens": "tokens",
+    "bytes": "bytes of text",
 }
 TASKS = {
     "causal_lm": "a decoder that predicts the next token",

@@ -155,16 +155,15 @@ def labelled_texts(dataset: Any, seed: int = 0) -> tuple[dict[str, Part], tuple[
     for split in (VALIDATION, TEST):
         if split in parts:
             say_overlap(source.name, split, parts[TRAIN][0], parts[split][0])
-    fraction = VAL_FRACTION if dataset.val_fraction is None else dataset.val_fraction
-    # The schema's default is what nobody wrote: beside a test split it holds nothing out.
-    if VALIDATION in parts or (TEST in parts and fraction in (0, VAL_FRACTION)):
+    given = dataset.val_fraction
+    fraction = VAL_FRACTION if given is None else given
+    if VALIDATION in parts or (TEST in parts and not given):
         heldout_is = VALIDATION if VALIDATION in parts else TEST
         heldout = parts.pop(heldout_is)
         if heldout_is == TEST:
             notice(
                 f"{source.name} has no validation rows, so the test rows are evaluated on during training and choose "
-                "the best step; a dataset.val_fraction of 0.1, say, holds out training rows instead (the default, "
-                f"{VAL_FRACTION:g}, does not)"
+                "the best step; a dataset.val_fraction of 0.1, say, holds out training rows instead"
             )
     elif fraction:
         heldout_is = f"{fraction:g} of train"

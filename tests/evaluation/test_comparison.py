@@ -191,6 +191,38 @@ def test_bits_a_byte_rank_text_where_they_are_known(tmp_path: Path):
     assert "The fewest bits a byte has few-tokens with 1.2000 on held-out text." in section
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        (
+            {"tokens": 20_000, "bytes": 80_000},
+            {"tokens": 32_000, "bytes": 90_000},
+            "amounts of held-out text, 78.1 KiB to",
+        ),
+        ({"tokens": 20_000}, {"tokens": 32_000}, "numbers of held-out tokens, 20,000 to 32,000"),
+        ({"tokens": 20_000, "bytes": 80_000}, {"tokens": 32_000, "bytes": 80_500}, None),
+        ({"tokens": 20_000}, {"tokens": 20_000}, None),
+    ],
+)
+def test_different_amounts_of_text_have_no_best(
+    tmp_path: Path, one: dict[str, int], other: dict[str, int], said: str | None
+):
+    bits = {"bits_per_byte": 1.2} if "bytes" in one else {}
+    keep(tmp_path, text_results("a", heldout={"loss": 3.0, **bits, **one}))
+    keep(tmp_path, text_results("b", heldout={"loss": 4.0, **bits, **other}))
+    (section,) = sections(page_of(tmp_path))
+    text = table(read_runs(tmp_path))
+    assert ("78.1 KiB" if "bytes" in one else "20,000 tokens") in section
+    if said is None:
+        assert best_of(section)
+        assert "null" not in section + text
+        return
+    assert best_of(section) == []
+    assert f"different {said}" in section
+    assert f"different {said}" in text
+    assert "evaluation.max_batches null takes all there is" in text
+
+
 def test_equals_are_best_together(tmp_path: Path):
     for name in ("a", "b"):
         keep(tmp_path, results(name, 0.8))

@@ -132,6 +132,7 @@ def test_held_out_loss_equals_a_plain_computation(tiny: Tiny) -> None:
     assert final["loss"] == pytest.approx(torch.stack(losses).sum().item() / n, rel=1e-5)
     assert final["perplexity"] == pytest.approx(2.718281828459045 ** final["loss"], rel=1e-6)
     assert final["bits_per_byte"] == pytest.approx(final["loss"] / 0.6931471805599453 / data.val.bytes_per_token)
+    assert final["bytes"] == round(final["tokens"] * data.val.bytes_per_token)
 
 
 @pytest.mark.parametrize(

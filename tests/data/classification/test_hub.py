@@ -56,7 +56,7 @@ def test_data_sets_by_name(
     texts = {column: [f"{chr(97 + i)} {chr(98 + i)}" for i in range(3)] for column in columns}
     train = split_of(["neg", "pos"], [1, 0, 1], **texts)
     published[id] = {"train": train, "test": train, "unsupervised": train}
-    data = load_classification(dataset(name, val_fraction=0.05), bert, max_length=9)
+    data = load_classification(dataset(name, val_fraction=None), bert, max_length=9)
     assert data.label_names == ("neg", "pos")
     assert [row.labels for row in data.train] == [1, 0, 1]
     assert data.heldout_is == "test"
@@ -82,7 +82,7 @@ def test_rows_of_the_hub_without_a_text_are_left_out(
 ):
     rows = split_of(["n", "p"], [1, 0, 1, 0], text=["a", "", "b", "c"])
     published["stanfordnlp/imdb"] = {"train": rows, "test": rows}
-    data = load_classification(dataset("imdb", val_fraction=0.05), bert, max_length=9)
+    data = load_classification(dataset("imdb", val_fraction=None), bert, max_length=9)
     assert data.train_texts == ["a", "b", "c"]
     said = "1 of 4 rows of the train split of stanfordnlp/imdb were left out; the first: row 2 of the train split of"
     assert said in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_rows_of_the_hub_without_a_text_are_left_out(
 
 def test_without_network_it_says_how_to_give_files(published: dict[str, Any], dataset: Dataset, bert: Any):
     with pytest.raises(UserError) as caught:
-        load_classification(dataset("imdb"), bert, max_length=9)
+        load_classification(dataset("imdb", val_fraction=None), bert, max_length=9)
     said = str(caught.value)
     assert said.startswith("dataset.name is 'imdb': the Hugging Face dataset stanfordnlp/imdb is not on this machine")
     assert "dataset.train_path" in said
@@ -184,7 +184,7 @@ def test_few_rows_know_all_the_classes(published: dict[str, Any], dataset: Datas
         "train": numbers_of([i % 77 for i in range(7700)]),
         "test": numbers_of([76 - i % 77 for i in range(154)]),
     }
-    parts, names, _ = labelled_texts(dataset("someone/banking", max_documents=100, val_fraction=0.05))
+    parts, names, _ = labelled_texts(dataset("someone/banking", max_documents=100, val_fraction=None))
     assert names == tuple(map(str, range(77)))
     assert {split: (len(rows), len(set(classes))) for split, (rows, classes) in parts.items()} == {
         "train": (100, 77),
@@ -194,7 +194,7 @@ def test_few_rows_know_all_the_classes(published: dict[str, Any], dataset: Datas
     rows = [int(example.where.split()[1]) - 1 for example in examples]  # numbers in the whole split
     assert [row % 77 for row in rows] == classes
     assert [example.text for example in examples] == [f"t {row}" for row in rows]
-    again = labelled_texts(dataset("someone/banking", max_documents=100, val_fraction=0.05))[0]
+    again = labelled_texts(dataset("someone/banking", max_documents=100, val_fraction=None))[0]
     assert again == parts
 
 

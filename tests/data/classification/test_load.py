@@ -87,24 +87,31 @@ def test_splits_that_are_there_are_held_out(write: Write, dataset: Dataset, bert
     assert (data.heldout_is, data.heldout_texts[0]) == ("validation", "b")
     assert data.test_texts is not None
     assert data.test_texts[0] == "c"
-    pair = dataset("x", train_path=train, test_path=test, val_fraction=0.05)  # the schema's default
+    pair = dataset("x", train_path=train, test_path=test, val_fraction=None)
     data = load_classification(pair, bert, max_length=9)
     assert (data.heldout_is, data.heldout_texts[0], data.test) == ("test", "c", None)
 
 
+@pytest.mark.parametrize(("share", "rows"), [(0.2, 8), (0.05, 2)])
 def test_a_share_that_is_given_comes_before_the_test_split(
-    distinct: Path, write: Write, dataset: Dataset, bert: Any, capsys: pytest.CaptureFixture[str]
+    distinct: Path,
+    write: Write,
+    dataset: Dataset,
+    bert: Any,
+    capsys: pytest.CaptureFixture[str],
+    share: float,
+    rows: int,
 ):
     """Or the step would be chosen by the rows that the reported number is of."""
     test = str(write("t.csv", "text,label\nx,n\ny,p\n"))
     data = load_classification(
-        dataset("x", train_path=str(distinct), test_path=test, val_fraction=0.2), bert, max_length=9
+        dataset("x", train_path=str(distinct), test_path=test, val_fraction=share), bert, max_length=9
     )
-    assert (data.heldout_is, len(data.train), len(data.heldout)) == ("0.2 of train", 32, 8)
+    assert (data.heldout_is, len(data.train), len(data.heldout)) == (f"{share:g} of train", 40 - rows, rows)
     assert data.test_texts == ["x", "y"]
-    assert [row.labels for row in data.heldout].count(0) == 2
+    assert [row.labels for row in data.heldout].count(0) == rows // 4
     assert "choose the best step" not in capsys.readouterr().err
-    for fraction in (0.05, None, 0.0):  # the schema's default, nothing, nothing to be held out
+    for fraction in (None, 0.0):  # nothing, nothing to be held out
         section = dataset("x", train_path=str(distinct), test_path=test, val_fraction=fraction)
         data = load_classification(section, bert, max_length=9)
         assert (data.heldout_is, len(data.train), data.heldout_texts, data.test) == ("test", 40, ["x", "y"], None)

@@ -62,7 +62,7 @@ def test_few_rows_of_many_classes_are_numbered_as_all_are(write: Write, dataset:
     lines = [f"t {i},{i % 77}" for i in range(770)]
     train = str(write("train.csv", "text,label\n" + "\n".join(lines)))
     test = str(write("test.csv", "text,label\n" + "\n".join(f"u {i},{76 - i % 77}" for i in range(231))))
-    section = dataset("x", train_path=train, test_path=test, max_documents=100, val_fraction=0.05)
+    section = dataset("x", train_path=train, test_path=test, max_documents=100, val_fraction=None)
     parts, names, _ = labelled_texts(section)
     assert names == tuple(map(str, range(77)))
     for examples, classes in parts.values():
@@ -135,5 +135,5 @@ def test_rows_to_measure_by_that_are_trained_on_are_said(
 ):
     train = str(write("t.csv", "text,label\na,x\nb,y\n"))
     test = str(write("e.csv", "text,label\na,x\nc,y\nb,x\n"))
-    labelled_texts(dataset("x", train_path=train, test_path=test, val_fraction=0.05))
+    labelled_texts(dataset("x", train_path=train, test_path=test, val_fraction=None))
     assert f"2 of 3 test rows of {train} have the text of a training row" in capsys.readouterr().err
