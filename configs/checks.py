@@ -77,13 +77,15 @@ def complete(run: RunConfig, start: Start | None = None) -> RunConfig:
         changes["max_seq_length"] = model.context_window
     if trainer.warmup_iters is None and trainer.lr_scheduler == "constant":
         changes["warmup_iters"] = 0
-    batch_size = run.evaluation.batch_size or trainer.batch_size
+    measured: dict[str, Any] = {"batch_size": run.evaluation.batch_size or trainer.batch_size}
+    if kind_of_data(run) == LABELLED and trainer.class_weights and run.evaluation.metric_for_best_model is None:
+        measured["metric_for_best_model"] = "macro_f1"  # held-out losses know no weights
     return complete_dataset(
         run.model_copy(
             update={
                 "model": model,
                 "trainer": trainer.model_copy(update=changes),
-                "evaluation": run.evaluation.model_copy(update={"batch_size": batch_size}),
+                "evaluation": run.evaluation.model_copy(update=measured),
             }
         )
     )

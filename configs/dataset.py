@@ -34,6 +34,8 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "dataset.preprocessing": (INSTRUCTIONS,),
     "dataset.on_overflow": (LABELLED, INSTRUCTIONS),
     "dataset.on_bad_row": (LABELLED, INSTRUCTIONS),
+    "evaluation.metric_for_best_model": (LABELLED,),
+    "trainer.class_weights": (LABELLED,),
 }
 _NOTHING = {"dataset.on_overflow": "error", "dataset.on_bad_row": "error"}  # the default once, and saved so
 _WIKITEXT_ROWS = 1024, 512  # tokens of a row, and from one to the next

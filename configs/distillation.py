@@ -46,6 +46,8 @@ def check(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
             "trainer.label_smoothing",
             "it smooths the hard loss, which distillation.alpha_hard 0 leaves out: set it to 0",
         )
+    if run.trainer.class_weights is not None:
+        refuse("trainer.class_weights", "a student learns its teacher's answers, of every row alike: leave it out")
     if d.tokenizer is not None:
         check_tokenizer("distillation.tokenizer", d.tokenizer, refuse)
     if start is None and d.layers is not None:

@@ -208,6 +208,17 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 
 
+def _named(value: Any) -> Any:
+    """`{0: 1, 1: 5}` on the command line: labels that are numbers are names all the same."""
+    if not is_mapping(value):
+        return value
+    items: dict[Any, Any] = value
+    return {str(name) if type(name) is int else name: weight for name, weight in items.items()}
+
+
+LABELS = BeforeValidator(_named)
+
+
 def _flag_or(word: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         if isinstance(value, str) and fold(value) == word:

@@ -67,7 +67,7 @@ class Dataset(Section):
         None,
         "share of the documents held out for evaluation, where neither eval_path is given nor the data has a split of "
         "its own for it; 0: no text is held out. Default: 0.05; of labelled texts with a test split and no validation "
-        "split nothing, the test rows being what is evaluated on: a share that is given leaves these for the end",
+        "split nothing, as its test rows are evaluated on: a share that is given leaves these for the end",
     )
     stride: Positive | None = key(
         None,

@@ -25,7 +25,19 @@ class Evaluation(Section):
     )
     patience: Positive | None = key(
         None,
-        "evaluations in a row without a lower held-out loss after which the run ends; null: it makes all its steps",
+        "evaluations in a row without a better held-out loss, or `metric_for_best_model`, after which the run ends; "
+        "null: it makes all its steps",
+    )
+    metric_for_best_model: (
+        Annotated[
+            Literal["loss", "accuracy", "macro_f1"], spelled(eval_loss="loss", eval_accuracy="accuracy", f1="macro_f1")
+        ]
+        | None
+    ) = key(
+        None,
+        "which held-out number chooses the checkpoint `best`, the one that is exported: the lowest `loss`, or of a "
+        "classifier the highest `accuracy` or `macro_f1`, of equals the first; default: `loss`, and `macro_f1` where "
+        "trainer.class_weights are given",
     )
     dataset_loss_eval_iters: Positive = key(
         1000, "steps between two measurements of the held-out loss, besides `interval`"

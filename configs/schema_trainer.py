@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .fields import (
+    LABELS,
     WORD,
     Flag,
     Fraction,
@@ -147,6 +148,12 @@ class Trainer(Section):
         0.0,
         "share of the target's probability that is spread over the vocabulary, or the classes; default for labelled "
         "texts, whatever the method: 0.1, and 0 for `imdb`",
+    )
+    class_weights: Annotated[Literal["balanced"], WORD] | Annotated[dict[Text, PositiveNumber], LABELS] | None = key(
+        None,
+        "how much more a row of one class counts in a classifier's loss than of another, by its label: `{spam: 5}`, 1 "
+        "for those left out; `balanced`: the rarer, the more, so that all classes count alike. Held-out losses count "
+        "every row alike",
     )
     loss_chunk_tokens: Natural | None = key(
         None, "tokens whose logits exist at once; null: chosen so that they stay small, 0: all of them"

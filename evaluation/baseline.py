@@ -109,11 +109,13 @@ def fit_baseline(
     label_names: Sequence[str],
     *,
     seed: int = 0,
+    class_weights: Sequence[float] | None = None,
 ) -> Baseline:
     """Fit on the training texts, measure on the others; `numbers` has accuracy, macro_f1, loss, rows, seconds (both).
 
-    The same texts give the same weights. Of more than MOST texts as many are learned from, spread evenly, which is
-    said. Raises UserError where no word is left to learn from.
+    The same texts give the same weights. `class_weights` are of the rows of each class; None: all count alike. Of more
+    than MOST texts as many are learned from, spread evenly, which is said. Raises UserError where no word is left to
+    learn from.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -128,7 +130,8 @@ def fit_baseline(
         features = vectorizer.fit_transform(train_texts)
     except ValueError as error:
         raise UserError(f"{NAME}: the training texts hold no words ({error}): train another model on them") from None
-    classifier = LogisticRegression(C=10.0, max_iter=1000, random_state=seed)
+    weights = None if class_weights is None else {c: class_weights[c] for c in set(train_labels)}
+    classifier = LogisticRegression(C=10.0, max_iter=1000, random_state=seed, class_weight=weights)
     classifier.fit(features, np.asarray(train_labels))
     baseline = Baseline(tuple(label_names), {}, vectorizer, classifier)
     if len(test_texts):

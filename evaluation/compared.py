@@ -38,7 +38,7 @@ class Compared:
     objective: str = ""  # tokens, classes, distillation
     measured_on: str = ""  # "test" where the data has a test split beside the held-out rows, else "held out"
     step: int | None = None  # of the weights that were measured
-    best_step: int | None = None  # of the checkpoint with the lowest held-out loss
+    best_step: int | None = None  # of the checkpoint that is the best on held-out data
     rows: int | None = None
     of: int | None = None  # how many rows there are
     accuracy: float | None = None
@@ -89,7 +89,7 @@ class Compared:
 
     @property
     def not_of_best(self) -> bool:
-        """Whether its numbers are of other weights than those that are exported, the best by held-out loss."""
+        """Whether its numbers are of other weights than those that are exported, the best on held-out data."""
         return bool(self.measured_on) and self.best_step is not None and self.step != self.best_step
 
 

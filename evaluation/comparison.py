@@ -81,7 +81,7 @@ def _remarks(runs: Sequence[Compared], names: Names) -> list[str]:
     found = [f"{names.full(run)}: {run.error or run.note}" for run in runs if run.error or run.note]
     if others := [names.full(run) for run in runs if run.not_of_best]:
         found.append(
-            f"Of {', '.join(others)} the best checkpoint by held-out loss was not measured at the end: the numbers are "
+            f"Of {', '.join(others)} the best checkpoint on held-out data was not measured at the end: the numbers are "
             "of a later one."
         )
     return found

@@ -16,6 +16,7 @@ from ..errors import notice
 from ..evaluation.baseline import NAME, fit_baseline
 from ..evaluation.plots import picture, plot_confusion
 from .analysis import CLASSES
+from .class_weights import weights_of_classes
 from .folder import new_run_folder, write_text
 from .page import write_page
 from .progress import memory
@@ -31,14 +32,20 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
 
     Raises UserError for bad data, and where the folder cannot be written.
     """
-    notice(f"{NAME} has no network: of the settings, the data set, the seed and the output folder concern it")
+    notice(
+        f"{NAME} has no network: of the settings, the data set, class weights, the seed and the output folder concern "
+        "it"
+    )
     tests = Path(run.general.paths.eval_dir) if run.general.paths.eval_dir else None
     folder = new_run_folder(Path(run.output.output_dir), run.output.run_name or NAME, None, tests)
     opened(folder.root)
     parts, names, heldout_is = labelled_texts(run.dataset, run.general.seed)
     texts = {split: [text_of(example) for example in examples] for split, (examples, _) in parts.items()}
     started = time.perf_counter()
-    baseline = fit_baseline(texts["train"], parts["train"][1], [], [], names, seed=run.general.seed)
+    weights = weights_of_classes(run.trainer.class_weights, parts["train"][1], names)
+    baseline = fit_baseline(
+        texts["train"], parts["train"][1], [], [], names, seed=run.general.seed, class_weights=weights
+    )
     seconds = round(time.perf_counter() - started, 3)
     baseline.save(folder.root / NAME)
     weights = int(baseline.classifier.coef_.size + baseline.classifier.intercept_.size)
@@ -91,6 +98,8 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
                 plot_confusion(confusion, names, path, f"{folder.root.parent.name}, {folder.root.name}")
     said = run.to_dict()
     concern = {"model": NAME} | {name: said[name] for name in ("dataset", "output", "general")}
+    if weights is not None:
+        concern["trainer"] = {"class_weights": said["trainer"]["class_weights"]}
     write_text(folder.config, yaml.safe_dump(concern, sort_keys=False, allow_unicode=True, width=100))
     folder.write_json(folder.results, results)
     write_page(folder)

@@ -17,7 +17,7 @@ from ..data.corpus import is_hub_id
 from ..data.hub import full_name
 from ..evaluation.pages import number
 from ..models.registry import lookup
-from .results import KEY_SETTINGS, METHODS, NUMBERS, TASKS, Results, bag_of_words
+from .results import KEY_SETTINGS, METHODS, NUMBERS, TASKS, Results, bag_of_words, metric_of
 
 _PIPELINES = {"causal_lm": "text-generation", "masked_lm": "fill-mask", "classification": "text-classification"}
 _CLASSES = {
@@ -131,7 +131,7 @@ def _what(r: Results, step: int, teacher: str | None) -> str:
         f"all {r['parameters']:,} parameters were trained" if r["trained_parameters"] == r["parameters"] else split
     )
     taught = f" Its teacher was {_model(teacher)}, whose answers it learned to give." if teacher else ""
-    best = ", the best by held-out loss" if (r.get("best") or {}).get("step") == step else ""
+    best = f", the best by held-out {metric_of(r)}" if (r.get("best") or {}).get("step") == step else ""
     short = "" if r.get("finished", True) else f"; {r['steps_wanted']:,} were planned"
     task, method = str(TASKS.get(r["task"], r["task"])), METHODS.get(r["method"], r["method"])
     return (

@@ -138,12 +138,17 @@ def heldout_rows(
 
 
 def measure_baseline(
-    data: ClassificationData, folder: RunFolder, seed: int = 0, most: int | None = None
+    data: ClassificationData,
+    folder: RunFolder,
+    seed: int = 0,
+    most: int | None = None,
+    class_weights: Sequence[float] | None = None,
 ) -> dict[str, float]:
     """Fit the bag of words on the training texts, measure it on the rows that the model is measured on, keep it.
 
     Args:
         most: held-out rows at most, and rows of the test split, spread evenly; None: all.
+        class_weights: of the rows of each class, as the model's loss has them; None: all count alike.
 
     Returns:
         Its numbers, which are in baseline/metrics/bag-of-words-tfidf.json too, the model itself in
@@ -151,10 +156,11 @@ def measure_baseline(
     """
     baseline = fit_baseline(
         data.train_texts,
-        list(map(_class, data.train)),
+        data.train_classes,
         *_some(data.heldout_texts, data.heldout, most),
         data.label_names,
         seed=seed,
+        class_weights=class_weights,
     )
     numbers = dict(baseline.numbers)
     if data.test and data.test_texts:

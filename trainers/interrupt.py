@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T", bound="Interrupt")
 
 
 class Interrupt:
@@ -35,7 +37,7 @@ class Interrupt:
             signal.signal(number, handler)
         self._previous.clear()
 
-    def __enter__(self) -> Interrupt:
+    def __enter__(self: T) -> T:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._remember)

@@ -100,11 +100,16 @@ class TokenLoss:
 
 @dataclass
 class ClassLoss:
-    """A class for each row: cross-entropy over the classes, statistics in fp32. Rows of class -100 count nowhere."""
+    """A class for each row: cross-entropy over the classes, statistics in fp32. Rows of class -100 count nowhere.
+
+    Where classes weigh, the mean is still over the rows, unlike torch's: divided by what the rows of a small batch
+    weigh, a rare class would count for less than its weight wherever it occurs. Evaluations know no weights.
+    """
 
     model: Model
     precision: Precision
     smoothing: float = 0.0
+    class_weights: Tensor | None = None  # (n,) of the rows of each class in the loss that is minimised
     counted: Tensor | None = None  # (n, n) of the last evaluation: rows of a true class taken for another
 
     def begin(self, window: Sequence[Batch]) -> None:
@@ -116,7 +121,12 @@ class ClassLoss:
     def backward(self, batch: Batch, hidden_states: HiddenStates, scale: float) -> Tensor:
         logits = self.logits(batch, hidden_states)  # (B, n)
         loss = F.cross_entropy(
-            logits.float(), batch.labels, ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing
+            logits.float(),
+            batch.labels,
+            self.class_weights,
+            ignore_index=IGNORE,
+            reduction="sum",
+            label_smoothing=self.smoothing,
         )
         (loss * scale).backward()
         return loss.detach()

@@ -31,6 +31,7 @@ from .plots import plot_run
 from .reading import Reading
 from .replaced_tokens import ReplacedTokenLoss
 from .resources import machine, summed_up
+from .results import METRICS
 from .trainer import Trainer
 
 
@@ -58,7 +59,10 @@ def announce(run: RunConfig, trainer: Trainer, reading: Reading, folder: RunFold
         lines.append(f"resuming  after step {trainer.progressed.step:,}, from {checkpoint}")
     print("\n".join(lines), file=sys.stderr, flush=True)
     if trainer.gave_up:
-        notice("the run has ended, its held-out loss had stopped falling; raise evaluation.patience to go further")
+        notice(
+            f"the run has ended, its held-out {METRICS[s.metric]} no longer improved; raise evaluation.patience to go "
+            "further"
+        )
     elif trainer.progressed.step >= s.max_iters:
         notice(f"the run is complete: all {s.max_iters:,} steps are made; give trainer.max_iters to go further")
 
@@ -158,7 +162,7 @@ def _known(run: RunConfig, trainer: Trainer, reading: Reading, folder: RunFolder
         "seconds_per_epoch": round(p.seconds / max(1, p.step) * steps_per_epoch, 2),
         "tokens_per_second": round(p.tokens / max(p.seconds, 1e-9), 1),
         "skipped_steps": p.skipped_steps,
-        "best": None if p.best_step is None else {"step": p.best_step, "loss": p.best_loss},
+        "best": _best(trainer),
         "device": run.general.device,
         "mixed_precision": run.trainer.mixed_precision,
         "flash_attention_share": flash_use(trainer.model).share,  # of the calls since the run was last started
@@ -193,6 +197,16 @@ def _known(run: RunConfig, trainer: Trainer, reading: Reading, folder: RunFolder
         if before.is_file():
             results.setdefault("baseline", {})[name] = json.loads(before.read_text(encoding="utf-8"))
     return results
+
+
+def _best(trainer: Trainer) -> dict[str, Any] | None:
+    """The best step, its loss, and by which number it is the best."""
+    p, metric = trainer.progressed, trainer.settings.metric
+    if p.best_step is None:
+        return None
+    if p.best_metric is None:
+        return {"step": p.best_step, "loss": p.best_loss, "metric": "loss"}
+    return {"step": p.best_step, "loss": p.best_loss, "metric": metric, metric: p.best_metric}
 
 
 def _measured(

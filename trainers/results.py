@@ -27,6 +27,8 @@ NUMBERS = {
     "tokens": "tokens",
     "bytes": "bytes of text",
 }
+METRICS = {"loss": "loss", "accuracy": "accuracy", "macro_f1": "macro F1"}
+"""What may choose the best checkpoint."""
 TASKS = {
     "causal_lm": "a decoder that predicts the next token",
     "masked_lm": "an encoder that guesses masked tokens",
@@ -52,6 +54,7 @@ KEY_SETTINGS = {
     "trainer.gradient_accumulation_steps": "batches a step",
     "trainer.max_seq_length": "longest sequence (tokens)",
     "trainer.label_smoothing": "label smoothing",
+    "trainer.class_weights": "class weights",
     "trainer.loss_fn": "loss",
     "trainer.mixed_precision": "precision",
     "general.seed": "seed",
@@ -74,6 +77,17 @@ def bag_of_words(results: Results, what: str) -> dict[str, Any]:
     if what != "test":
         return {key: value for key, value in numbers.items() if not key.startswith("test_")}
     return {key.removeprefix("test_"): value for key, value in numbers.items() if key.startswith("test_")}
+
+
+def metric_of(r: Results) -> str:
+    """The held-out number that chose the best checkpoint, in words; the loss, where results do not say."""
+    return METRICS[(r.get("best") or {}).get("metric", "loss")]
+
+
+def value_of_best(r: Results) -> float | None:
+    """That number, of the best checkpoint."""
+    best = r.get("best") or {}
+    return best.get(best.get("metric", "loss"))
 
 
 def of_best(r: Results) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ..tokenizers.load import load_tokenizer
 from .analysis import Analysis
 from .bag_of_words import fit_words
 from .checkpoint import latest_checkpoint, remove_partial
+from .class_weights import weights_of_classes
 from .classifier import classifier, measure_baseline
 from .distillation import comparison
 from .folder import RunFolder, new_run_folder, write_text
@@ -175,8 +176,8 @@ def _build(
         correct_bias=options.correct_bias,
     )
     folder.open_metrics(read_state(checkpoint)["step"] if checkpoint else None)
-    names = reading.classes.label_names if reading.classes else ()
-    classes = learn_classes(run, model, tokenizer, precision, names) if names else None
+    data = reading.classes
+    classes = learn_classes(run, model, tokenizer, precision, data) if data is not None else None
     objective = classes or replaced_tokens(run, model, precision, settings)
     objective = objective or learn_from_teacher(run, model, tokenizer, precision, settings, reading.bytes_per_token)
     analysis = Analysis(folder, model, tokenizer, reading, classes, pictures=run.output.plots)
@@ -248,7 +249,8 @@ def _model(
         labels = {"num_labels": classes.num_labels, "label_names": list(classes.label_names)}
         if run.evaluation.do_eval and classes.heldout:
             size, few = run.evaluation.batch_size or run.trainer.batch_size, run.evaluation.max_batches
-            measure_baseline(classes, folder, run.general.seed, most=few and few * size)
+            weights = weights_of_classes(run.trainer.class_weights, classes.train_classes, classes.label_names)
+            measure_baseline(classes, folder, run.general.seed, most=few and few * size, class_weights=weights)
     if start is not None and method_of(run) != "full":
         config = architecture(run, tokenizer.vocab_size, start)
         on_base = build_on_base(run, start, config, device, folder, classes)
@@ -307,6 +309,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         task_intervals=intervals[:1],  # dataset_loss_eval_iters is of the loss alone
         measure_gap=e.measure_gap,
         patience=e.patience,
+        metric=e.metric_for_best_model or "loss",
     ), learning_rate
 
 

@@ -9,7 +9,7 @@ from ..evaluation.pages import number
 from .checkpoint import checkpoints
 from .folder import RunFolder
 from .progress import duration
-from .results import METHODS, TASKS, Results, bag_of_words, headline, of_best
+from .results import METHODS, TASKS, Results, bag_of_words, headline, metric_of, of_best, value_of_best
 
 
 def summary(r: Results) -> str:
@@ -65,7 +65,8 @@ def warnings(r: Results) -> list[str]:
         found.append(f"The run could not go on after step {r['steps']:,} of {r['steps_wanted']:,}: {r['error']}.")
     elif r.get("gave_up"):
         found.append(
-            f"The run ended after step {r['steps']:,} of {r['steps_wanted']:,}: the held-out loss had stopped falling."
+            f"The run ended after step {r['steps']:,} of {r['steps_wanted']:,}: the held-out {metric_of(r)} no longer "
+            "improved."
         )
     elif not r["finished"]:
         found.append(f"The run was stopped after step {r['steps']:,} of {r['steps_wanted']:,}.")
@@ -94,8 +95,8 @@ def note(r: Results) -> str:
         text += " Macro F1 is the mean of the classes' F1."
     if of_best(r):
         text += (
-            f" Held-out loss was lowest at step {r['best']['step']:,}: that checkpoint is the one that is kept as "
-            "`best`, evaluated, exported and, where there is a test split, tested."
+            f" Held-out {metric_of(r)} was best at step {r['best']['step']:,}: that checkpoint is the one that is kept "
+            "as `best`, evaluated, exported and, where there is a test split, tested."
         )
     if "test" in r:
         text += " What is not said to be of the test split is of the held-out rows."
@@ -118,6 +119,6 @@ def where_weights_are(folder: RunFolder, r: Results) -> str:
     if best is None:
         return f"{said}, there is no `best`: evaluation and export take the last."
     return (
-        f"{said}, `best` to step {best['step']:,} with the lowest held-out loss, {number(best['loss'])}: "
+        f"{said}, `best` to step {best['step']:,} with the best held-out {metric_of(r)}, {number(value_of_best(r))}: "
         "evaluation and export take the best."
     )

@@ -25,7 +25,8 @@ class Settings:
     compile: bool
     task_intervals: tuple[int, ...] = ()  # of the evaluations, those that run tasks
     measure_gap: bool = False  # evaluations measure as many rows of training too
-    patience: int | None = None  # evaluations in a row without a lower held-out loss after which the run ends
+    patience: int | None = None  # evaluations in a row without a better held-out number after which the run ends
+    metric: str = "loss"  # the held-out number by which the best checkpoint is chosen
     batches_per_epoch: int | None = None  # where the last window of an epoch is short; None: windows run on
     min_batch_size: int = 1  # rows of a micro-batch below which none is cut where memory runs out
     batch_size_auto_adjust: bool = True  # cut them at all
@@ -51,7 +52,8 @@ class Progressed:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    best_loss: float | None = None
+    best_loss: float | None = None  # held-out, of the best step
+    best_metric: float | None = None  # by which it is the best, where that is not the loss
     best_step: int | None = None
     evaluated: int = -1  # the last step whose evaluation was made
     worse: int = 0  # evaluations since the best one

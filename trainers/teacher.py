@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..configs.schema import RunConfig
+from ..data.classification.load import ClassificationData
 from ..errors import UserError
 from ..evaluation.labelled import label_names
 from ..models.config import Task
@@ -20,6 +21,7 @@ from ..tokenizers.base import Tokenizer
 from ..tokenizers.load import load_tokenizer
 from ..tokenizers.same import difference
 from .class_distillation import ClassDistillation, ClassTeacher
+from .class_weights import weights_of_classes
 from .distillation import DistillationLoss, Weights
 from .load import files_of, has_tokenizer, tokenizer_of
 from .objectives import ClassLoss
@@ -63,9 +65,9 @@ def learn_from_teacher(
 
 
 def learn_classes(
-    run: RunConfig, model: Model, tokenizer: Tokenizer, precision: Precision, names: Sequence[str]
+    run: RunConfig, model: Model, tokenizer: Tokenizer, precision: Precision, data: ClassificationData
 ) -> ClassLoss:
-    """The objective of a run that tells classes of these names apart, from a teacher where it has one.
+    """The objective of a run that tells the classes of its data apart, from a teacher where it has one.
 
     Raises:
         UserError: the teacher cannot be loaded, or has other classes, another tokenizer, or a width that the cosine is
@@ -73,18 +75,20 @@ def learn_classes(
     """
     d, smoothing = run.distillation, run.trainer.label_smoothing
     if d is None or d.teacher is None:
-        return ClassLoss(model, precision, smoothing)
+        weights = weights_of_classes(run.trainer.class_weights, data.train_classes, data.label_names)
+        there = model.embedder.tokens.weight.device
+        return ClassLoss(model, precision, smoothing, None if weights is None else torch.tensor(weights, device=there))
     start = find_start(d.teacher)
     _check_tokenizer(run, start, tokenizer)
     teacher = load_teacher(start, model.embedder.tokens.weight.device, "classification")
     _check_rows(tokenizer, {start.name: teacher, "the student": model})
     state = read_state(Path(start.place)) if start.own else {}
     theirs = [name.casefold().removeprefix("label_") for name in label_names(state, teacher)]
-    ours = [name.casefold().removeprefix("label_") for name in names]
+    ours = [name.casefold().removeprefix("label_") for name in data.label_names]
     if sorted(theirs) != sorted(ours):
         raise UserError(
             f"distillation.teacher: the classes of {start.name} are {_listed(label_names(state, teacher))}, and those "
-            f"of the data {_listed(names)}: take a teacher of the same classes"
+            f"of the data {_listed(data.label_names)}: take a teacher of the same classes"
         )
     if d.alpha_cosine and teacher.config.d_model != model.config.d_model:
         raise UserError(

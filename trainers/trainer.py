@@ -40,6 +40,7 @@ from .phases import HeadFirst
 from .precision import Precision
 from .progress import Interval, Progress
 from .resources import Usage, size_of
+from .results import METRICS
 from .schedules import DropoutSchedule, LearningRate
 from .settings import Progressed, Settings
 
@@ -138,11 +139,14 @@ class Trainer:
         if saved_at != p.step:
             self.save(is_best=False)
         if self.gave_up:
-            bar.say(f"step {p.step:,}: the held-out loss has not fallen for {p.worse} evaluations: the run ends here")
+            bar.say(
+                f"step {p.step:,}: the held-out {METRICS[self.settings.metric]} has not improved for {p.worse} "
+                "evaluations: the run ends here"
+            )
 
     @property
     def gave_up(self) -> bool:
-        """Whether the held-out loss has not fallen for as many evaluations as the run has patience for."""
+        """Whether the held-out loss, or metric, has not improved for as many evaluations as there is patience for."""
         return self.settings.patience is not None and self.progressed.worse >= self.settings.patience
 
     # --- one step ------------------------------------------------------------------------------------------------
@@ -316,11 +320,21 @@ class Trainer:
         if sample:
             self.folder.samples.write({"step": p.step, "text": sample})
             bar.say(f"--- sample at step {p.step:,} ---\n{sample}\n---")
-        if not math.isfinite(result["loss"]) or (p.best_loss is not None and result["loss"] >= p.best_loss):
+        if not self._is_best(result):
             p.worse += 1
             return False
         p.best_loss, p.best_step, p.worse = result["loss"], p.step, 0
+        p.best_metric = None if self.settings.metric == "loss" else result[self.settings.metric]
         return True
+
+    def _is_best(self, result: dict[str, float]) -> bool:
+        """Whether held-out numbers are better than those of all evaluations before."""
+        p, metric = self.progressed, self.settings.metric
+        if not math.isfinite(result["loss"]):
+            return False
+        if metric == "loss":
+            return p.best_loss is None or result["loss"] < p.best_loss
+        return p.best_metric is None or result[metric] > p.best_metric
 
     def _tasks(self, interrupt: Interrupt) -> dict[str, Any] | None:
         """Numbers by task; {} where none are due, None if a signal arrived."""

@@ -33,7 +33,7 @@ class ClassificationData:
     """Everything a classification run reads.
 
     `heldout` is the validation split, else the test split, else a share of the training rows; empty where
-    `dataset.val_fraction` is 0. A share that is given (another than the default) comes before the test split. `test` is
+    `dataset.val_fraction` is 0. A share that is given comes before the test split. `test` is
     the test split where there is one beside it. The `*_texts` are the same rows as text, for the bag-of-words baseline:
     a pair's two texts are joined.
     """
@@ -56,6 +56,11 @@ class ClassificationData:
     def num_labels(self) -> int:
         """How many classes there are."""
         return len(self.label_names)
+
+    @property
+    def train_classes(self) -> list[int]:
+        """The class of each training row."""
+        return [row.labels for row in self.train if isinstance(row.labels, int)]
 
     def batches(self, batch_size: int, max_length: int, seed: int, *, rank: int = 0, world: int = 1) -> RowSampler:
         """Training batches, grouped by length and padded to the longest of each."""

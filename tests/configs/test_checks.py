@@ -98,5 +98,6 @@ def test_a_teacher_of_classes(tmp_path: Path):
     words = ["model=BERT-tiny", f"distillation.teacher={tmp_path}", "dataset=ag_news"]
     assert load(*words).trainer.label_smoothing == 0.1
     assert load(*words, "distillation.alpha_hard=0").trainer.label_smoothing == 0.0
+    assert "of every row alike: leave it out" in fails(*words, "trainer.class_weights=balanced")
     (tmp_path / "config.json").write_text(json.dumps(shape | {"architectures": ["BertForMaskedLM"]}))
     assert "guesses masked tokens, and the student learns classes" in fails(*words)

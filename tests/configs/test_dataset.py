@@ -157,6 +157,25 @@ def test_a_key_that_the_data_does_not_read(words: list[str], setting: str, said:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("setting", ["evaluation.metric_for_best_model=f1", "trainer.class_weights=balanced"])
+def test_a_key_of_classifiers_alone(setting: str):
+    load(*CLASSES, setting)
+    message = fails("model=gpt2", "dataset=story.txt", setting)
+    assert message.startswith(setting.partition("=")[0])
+    assert "this is for labelled texts: set dataset.format to classification, or leave it out" in message
+
+
+def test_classes_are_weighed_by_their_names():
+    weights = load(*CLASSES, "trainer.class_weights={1: 2, 0: 0.5}").trainer.class_weights
+    assert weights == {"1": 2.0, "0": 0.5}
+    evaluation = load(*CLASSES, "trainer.class_weights=balanced").evaluation
+    assert (evaluation.metric_for_best_model, load(*CLASSES).evaluation.metric_for_best_model) == ("macro_f1", None)
+    words = ["trainer.class_weights=balanced", "evaluation.metric_for_best_model=loss"]
+    assert load(*CLASSES, *words).evaluation.metric_for_best_model == "loss"
+    assert "must be above 0" in fails(*CLASSES, "trainer.class_weights={spam: 0}")
+    assert "expected" in fails(*CLASSES, "trainer.class_weights=balance")
+
+
 def test_labelled_texts_may_be_too_long_or_bad():
     dataset = load(*CLASSES, "dataset.on_overflow=drop", "dataset.on_bad_row=drop").dataset
     assert (dataset.on_overflow, dataset.on_bad_row) == ("drop", "drop")

@@ -37,9 +37,27 @@ def test_a_run_of_words(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert accuracy_score(truth, baseline.predict(texts)) == f1_score(truth, baseline.predict(texts)) == 1.0
     assert results["parameters"] == baseline.classifier.coef_.size + 1
     assert (folder / "report.html").is_file()
-    assert "of the settings, the data set, the seed and the output folder concern it" in capsys.readouterr().err
+    assert (
+        "of the settings, the data set, class weights, the seed and the output folder concern it"
+        in capsys.readouterr().err
+    )
     again = load_config(folder / "config.yaml", [])
     assert again.model.base_model == "bag-of-words-tfidf"
+
+
+def test_its_classes_are_weighed(rows: Path, tmp_path: Path):
+    text = rows.read_text().splitlines()
+    rows.write_text("\n".join([*text, *["once,odd"] * 5, *["once,even"] * 20]))
+    command = ["model=bag-of-words-tfidf", f"dataset.name={rows}", "dataset.val_fraction=0.25"]
+    found = []
+    for name, words in (("alike", []), ("odd", ["trainer.class_weights={odd: 20}"])):
+        assert main([*command, *words, f"output.output_dir={tmp_path / name}"]) == 0
+        folder = find_run("latest", tmp_path / name)
+        found.append(load_baseline(folder / "bag-of-words-tfidf").probabilities(["once"])[0].tolist())
+    assert found[0][0] == pytest.approx(20 / 25, abs=0.05)
+    assert found[1][0] == pytest.approx(20 / 120, abs=0.05)
+    assert load_config(folder / "config.yaml", []).trainer.class_weights == {"odd": 20.0}
+    assert "class weights" in (folder / "report.html").read_text()
 
 
 def test_its_folder_is_a_model_to_measure_and_to_ask(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -149,7 +149,9 @@ def test_the_last_step_was_the_best():
 
 
 def test_numbers_of_the_best_checkpoint_come_first():
-    best = {"step": 4, "loss": 0.2, "heldout": {"loss": 0.2, "accuracy": 0.9}, "test": {"accuracy": 0.85}}
+    best: dict[str, Any] = {"step": 4, "loss": 0.2, "heldout": {"loss": 0.2, "accuracy": 0.9}}
+    best |= {"test": {"accuracy": 0.85}}
+    assert "the best by held-out macro F1." in card_of(step=4, best={**best, "metric": "macro_f1", "macro_f1": 0.8})
     card = card_of(step=4, best=best, test=TEST)
     assert cells(card, "accuracy") == ["0.9000", "0.8500"]
     assert "Measured at step 4, of the weights that are here." in card

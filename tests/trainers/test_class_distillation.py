@@ -140,11 +140,12 @@ def taught(checkpoint: Checkpoint) -> Callable[..., Any]:
         d |= {"teacher": None if teacher == "" else str(teacher), **changes}
         run: Any = SimpleNamespace(
             distillation=SimpleNamespace(**d),
-            trainer=SimpleNamespace(label_smoothing=0.0),
+            trainer=SimpleNamespace(label_smoothing=0.0, class_weights=None),
             model=SimpleNamespace(tokenizer=None, base_model=str(folder)),
         )
         own = classifier(find_start(checkpoint(student)), names, seed=5)
-        return learn_classes(run, own, load_tokenizer(folder), CPU, names)
+        data: Any = SimpleNamespace(label_names=names, train_classes=[])
+        return learn_classes(run, own, load_tokenizer(folder), CPU, data)
 
     return make
 

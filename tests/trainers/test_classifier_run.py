@@ -72,6 +72,21 @@ def test_a_run_of_labelled_texts(
     torch.testing.assert_close(model(ids), theirs.eval()(ids).logits, atol=1e-5, rtol=1e-4)
 
 
+def test_a_rare_class_is_found_where_it_weighs_more(start: Start, checkpoint: Checkpoint, reviews: Path):
+    """All that is seen of a text is `good`, which is `pos` in one of four rows: so it is guessed."""
+    lines = [f"good {i},{'pos' if i % 4 == 0 else 'neg'}" for i in range(80)]
+    reviews.write_text("review,sentiment\n" + "\n".join(lines))
+    few = ["trainer.max_seq_length=6", "trainer.epochs=12", "trainer.optimizer.lr=1e-2", "trainer.label_smoothing=0"]
+    few.append("trainer.optimizer.weight_decay=0")
+    for weights, expected in (("null", 1 / 4), ("balanced", 1 / 2), ("{pos: 12}", 12 / 15)):
+        folder = start("out", f"model={checkpoint('bert')}", f"trainer.class_weights={weights}", *few)
+        model, tokenizer = load_run(folder / "train" / "weights" / "last")
+        ids = tokenizer.encode("good", add_special_tokens=True)
+        assert len(ids) == 6
+        assert model(torch.tensor([ids])).softmax(-1)[0, 1].item() == pytest.approx(expected, abs=0.1)
+    assert "class weights" in (folder / "report.html").read_text()
+
+
 def test_resumed_it_is_the_same_run(start: Start, checkpoint: Checkpoint):
     """Random stretches included: what is shown is a function of seed, epoch and row."""
     words = (f"model={checkpoint('bert')}", "dataset.random_crop=0.5", "trainer.checkpoint_interval=5")

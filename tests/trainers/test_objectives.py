@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from groundup.data.rows import Row, RowSampler
 from groundup.data.sampling import Batch
+from groundup.errors import UserError
 from groundup.models import ModelConfig, build_model, load_pretrained
 from groundup.models.model import Model
+from groundup.trainers.class_weights import weights_of_classes
 from groundup.trainers.objectives import ClassLoss, scores
 from groundup.trainers.optimizers import build_adamw, parameter_groups, set_learning_rate
 from groundup.trainers.precision import build_precision
@@ -82,6 +84,48 @@ def test_a_window_gives_the_gradients_of_its_rows_however_it_is_cut(causal: bool
             torch.testing.assert_close(
                 parameter.grad, gradient, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
             )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_classes_weigh_what_they_weigh_however_a_window_is_cut(smoothing: float):
+    """The mean over the rows of weight times loss: torch's own sum, divided by the number of rows."""
+    model, some, weights = model_of(False), rows(7, seed=4), torch.tensor([0.2, 3.0, 1.0])
+    objective = ClassLoss(model, build_precision("no", CPU), smoothing, weights)
+    logits = torch.cat([model(torch.from_numpy(row.ids).long()[None]) for row in some])
+    labels = torch.tensor([cast(int, row.labels) for row in some])
+    loss = F.cross_entropy(logits, labels, weights, label_smoothing=smoothing, reduction="sum") / 7
+    held = F.cross_entropy(logits, labels).item()
+    expected = dict(zip(model.state_dict(), torch.autograd.grad(loss, list(model.parameters())), strict=False))
+    for size in (7, 4, 2, 1):
+        sampler = RowSampler(some, size, 24, pad_id=0, mode="sequential")
+        window = [sampler.batch(i) for i in range(sampler.batches_per_epoch)]
+        model.zero_grad()
+        assert sum(map(objective.targets, window)) == 7
+        total = sum(objective.backward(batch, model.hidden_states, 1 / 7).item() for batch in window)
+        assert total / 7 == pytest.approx(loss.item(), rel=1e-5)
+        for (name, parameter), gradient in zip(model.named_parameters(), expected.values(), strict=True):
+            assert parameter.grad is not None, name
+            torch.testing.assert_close(
+                parameter.grad, gradient, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+            )
+        found = objective.evaluate(window, lambda: False)
+        assert found is not None
+        assert found["loss"] == pytest.approx(held, rel=1e-5)
+
+
+def test_what_balances_classes():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = [0] * 7 + [2] * 3 + [3]
+    found = weights_of_classes("balanced", labels, ("a", "b", "c", "d"))
+    assert found is not None
+    expected = compute_class_weight("balanced", classes=np.array([0, 2, 3]), y=np.array(labels))
+    assert [found[c] for c in (0, 2, 3)] == pytest.approx(expected.tolist())
+    found = weights_of_classes({"b": 30.0}, [0, 0, 1], ("a", "b", "c"))
+    assert found == pytest.approx([3 / 32, 90 / 32, 3 / 32])  # 1, 30 and 1, of which the rows have 32
+    assert weights_of_classes(None, labels, ("a", "b")) is None
+    with pytest.raises(UserError, match=r"the data has no class 'spa'\. Did you mean 'spam'"):
+        weights_of_classes({"spa": 2.0}, labels, ("ham", "spam"))
 
 
 def test_rows_without_a_class_count_nowhere():

@@ -253,18 +253,59 @@ def test_a_run_that_goes_further_forgets_what_was_said_of_its_end(tiny: Tiny, mo
     assert (folder.test / "metrics" / "heldout.json").is_file()
 
 
+NUMBERS = [(0.9, 0.5, 0.5), (0.6, 0.6, 0.6), (0.8, 0.7, 0.55), (0.5, 0.7, 0.5), (0.7, 0.8, 0.52)]
+"""Held-out loss, accuracy and macro F1 after 0, 4, 8, 12 and 16 steps."""
+
+
+@pytest.mark.parametrize(
+    ("metric", "best", "later", "said"),
+    [
+        ("loss", 12, 12, "the best held-out loss, 0.5000"),
+        ("accuracy", 8, 16, "the best held-out accuracy, 0.8000"),
+        ("macro_f1", 4, 4, "the best held-out macro F1, 0.6000"),
+    ],
+)
+def test_what_chooses_the_best_checkpoint(
+    classify: Callable[..., RunFolder],
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    best: int,
+    later: int,
+    said: str,
+):
+    """Of equals the first; and a run that goes further knows what was the best before."""
+    plain, left = ClassLoss.evaluate, NUMBERS[:4]
+
+    def evaluate(self: ClassLoss, batches: Any, stop: Any) -> Any:
+        numbers = left.pop(0) if left else (9.0, 0.0, 0.0)  # after the last step the test split
+        return (plain(self, batches, stop) or {}) | dict(zip(("loss", "accuracy", "macro_f1"), numbers, strict=True))
+
+    monkeypatch.setattr(ClassLoss, "evaluate", evaluate)
+    folder = classify("out", f"evaluation.metric_for_best_model={metric}", "trainer.epochs=3")
+    assert (folder.weights / "best").resolve().name == f"step_{best:08}"
+    left[:] = NUMBERS[4:]
+    assert main(["--resume", str(folder.root), "trainer.epochs=4"]) == 0
+    assert (folder.weights / "best").resolve().name == f"step_{later:08}"
+    results = read(folder.results)
+    row = dict(zip(("loss", "accuracy", "macro_f1"), NUMBERS[later // 4], strict=True))
+    assert results["best"]["metric"] == metric
+    assert results["best"][metric] == row[metric]
+    assert results["best"]["loss"] == row["loss"]
+    assert said in folder.report.read_text()
+
+
 def test_a_run_ends_when_its_loss_has_stopped_falling(
     classify: Callable[..., RunFolder], reviews: Path, capsys: pytest.CaptureFixture[str]
 ):
     """No evaluation is better than the first: two more are waited for."""
     turn_round(reviews)
     folder = classify("out", "evaluation.patience=2", "trainer.epochs=10")
-    assert "has not fallen for 2 evaluations: the run ends here" in capsys.readouterr().err
+    assert "held-out loss has not improved for 2 evaluations: the run ends here" in capsys.readouterr().err
     assert [row["step"] for row in read_jsonl(folder.metrics / "heldout.jsonl")] == [0, 4, 8, 12]
     results = read(folder.results)
     assert (results["finished"], results["gave_up"], results["steps"]) == (True, True, 12)
     assert (folder.weights / "best").resolve().name == "step_00000004"
-    assert "the held-out loss had stopped falling" in folder.report.read_text()
+    assert "the held-out loss no longer improved" in folder.report.read_text()
     assert main(["--resume", str(folder.root)]) == 0  # it has ended, and still has
     assert "raise evaluation.patience" in capsys.readouterr().err
     assert main(["--resume", str(folder.root), "evaluation.patience=3"]) == 0
