@@ -22,8 +22,8 @@ def summary(r: Results) -> str:
         "" if r["trained_parameters"] == r["parameters"] else f", of which {r['trained_parameters']:,} were trained"
     )
     text = (
-        f"{r['model']} is {TASKS.get(r['task'], r['task'])} of {r['parameters']:,} parameters{partly}. It started from "
-        f"{from_what} and was trained ({METHODS.get(r['method'], r['method'])}) on {r['dataset']} for "
+        f"{r['model']} is {TASKS.get(r['task'], r['task'])}, with {r['parameters']:,} parameters{partly}. It started "
+        f"from {from_what} and was trained ({METHODS.get(r['method'], r['method'])}) on {r['dataset']} for "
         f"{r['steps']:,} steps, {r['epochs']:.3g} passes over the data, on {r['device']}, in "
         f"{duration(r['training_seconds'])}."
     )
@@ -77,10 +77,21 @@ def warnings(r: Results) -> list[str]:
     if r["skipped_steps"]:
         found.append(f"{r['skipped_steps']:,} steps changed nothing: their loss or gradient was not finite.")
     what, after = headline(r)
+    if what != "test" and _is_worse(r, r.get("baseline", {}).get("heldout", {}), after):
+        found.append(f"On unseen data the model is worse than before training, by its held-out {metric_of(r)}.")
     words = bag_of_words(r, what)
     if "accuracy" in words and "accuracy" in after and after["accuracy"] < words["accuracy"]:
         found.append("The bag of words, which knows no order of words, does better than this model.")
     return found
+
+
+def _is_worse(r: Results, before: Results, after: Results) -> bool:
+    """Whether the number that chose the best checkpoint is a worse one than before training."""
+    metric = (r.get("best") or {}).get("metric", "loss")
+    one, other = before.get(metric), after.get(metric)
+    if one is None or other is None:
+        return False
+    return one < other if metric == "loss" else one > other
 
 
 def note(r: Results) -> str:
