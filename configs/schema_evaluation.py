@@ -36,8 +36,8 @@ class Evaluation(Section):
     ) = key(
         None,
         "which held-out number chooses the checkpoint `best`, the one that is exported: the lowest `loss`, or of a "
-        "classifier the highest `accuracy` or `macro_f1`, of equals the first; default: `loss`, and `macro_f1` where "
-        "trainer.class_weights are given",
+        "classifier the highest `accuracy` or `macro_f1`, of equal ones the lowest loss; default: `loss`, and "
+        "`macro_f1` where trainer.class_weights are given",
     )
     dataset_loss_eval_iters: Positive = key(
         1000, "steps between two measurements of the held-out loss, besides `interval`"

@@ -45,9 +45,10 @@ def summary(r: Results) -> str:
         was = f" went from {_said(before['perplexity'])} before training to" if "perplexity" in before else " is"
         text += f" Perplexity on held-out text{was} {_said(after['perplexity'])}."
     elif "discriminator_accuracy" in after:
+        right, replaced = 100 * after["discriminator_accuracy"], 100 * after["replaced_share"]
         text += (
-            f" It tells of {number(100 * after['discriminator_accuracy'])} % of held-out tokens rightly whether they "
-            f"were replaced; {number(100 * after['replaced_share'])} % are."
+            f" It tells of {number(right)} % of held-out tokens rightly whether they were replaced; {number(replaced)} % "
+            f"are, so that who calls none replaced is right of {number(100 - replaced)} %."
         )
     if "test" in r:
         text += f" On {r['test']['rows']:,} rows of the test split it is {number(r['test']['accuracy'])}."

@@ -328,13 +328,13 @@ class Trainer:
         return True
 
     def _is_best(self, result: dict[str, float]) -> bool:
-        """Whether held-out numbers are better than those of all evaluations before."""
+        """Whether held-out numbers are better than those of all evaluations before; of equal ones the loss decides."""
         p, metric = self.progressed, self.settings.metric
         if not math.isfinite(result["loss"]):
             return False
-        if metric == "loss":
-            return p.best_loss is None or result["loss"] < p.best_loss
-        return p.best_metric is None or result[metric] > p.best_metric
+        if metric != "loss" and (p.best_metric is None or result[metric] != p.best_metric):
+            return p.best_metric is None or result[metric] > p.best_metric
+        return p.best_loss is None or result["loss"] < p.best_loss
 
     def _tasks(self, interrupt: Interrupt) -> dict[str, Any] | None:
         """Numbers by task; {} where none are due, None if a signal arrived."""

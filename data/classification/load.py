@@ -151,10 +151,7 @@ def labelled_texts(dataset: Any, seed: int = 0) -> tuple[dict[str, Part], tuple[
     source = _open(dataset, seed)
     _say_reads(source, dataset)
     classes, names = number_labels(source)
-    parts = {
-        split: _few((examples, classes[split]), limit, f"{split} rows of {source.name}", seed)
-        for split, examples in source.splits.items()
-    }
+    parts = {split: _few((examples, classes[split]), limit, split, seed) for split, examples in source.splits.items()}
     texts = number_texts(parts[TRAIN][0])
     say_duplicates(source.name, *parts[TRAIN], names, texts)
     for split in (VALIDATION, TEST):
@@ -222,11 +219,11 @@ def _say_reads(source: Labelled, dataset: Any) -> None:
         )
 
 
-def _few(part: Part, limit: int | None, what: str, seed: int) -> Part:
+def _few(part: Part, limit: int | None, split: str, seed: int) -> Part:
     """At most `limit` rows, the same share of every class."""
     if limit is None or limit >= len(part[0]):
         return part
-    notice(f"{limit:,} of the {len(part[0]):,} {what} are read, as dataset.max_documents says")
+    notice(f"{limit:,} of the {len(part[0]):,} {split} rows are read, as dataset.max_documents says")
     return _pick(part, some_rows(part[1], limit, seed))
 
 

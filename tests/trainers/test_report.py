@@ -261,7 +261,7 @@ NUMBERS = [(0.9, 0.5, 0.5), (0.6, 0.6, 0.6), (0.8, 0.7, 0.55), (0.5, 0.7, 0.5), 
     ("metric", "best", "later", "said"),
     [
         ("loss", 12, 12, "the best held-out loss, 0.5000"),
-        ("accuracy", 8, 16, "the best held-out accuracy, 0.8000"),
+        ("accuracy", 12, 16, "the best held-out accuracy, 0.8000"),
         ("macro_f1", 4, 4, "the best held-out macro F1, 0.6000"),
     ],
 )
@@ -273,7 +273,7 @@ def test_what_chooses_the_best_checkpoint(
     later: int,
     said: str,
 ):
-    """Of equals the first; and a run that goes further knows what was the best before."""
+    """Of equal ones the lower loss; and a run that goes further knows what was the best before."""
     plain, left = ClassLoss.evaluate, NUMBERS[:4]
 
     def evaluate(self: ClassLoss, batches: Any, stop: Any) -> Any:
