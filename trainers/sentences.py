@@ -47,8 +47,8 @@ def summary(r: Results) -> str:
     elif "discriminator_accuracy" in after:
         right, replaced = 100 * after["discriminator_accuracy"], 100 * after["replaced_share"]
         text += (
-            f" It tells of {number(right)} % of held-out tokens rightly whether they were replaced; {number(replaced)} % "
-            f"are, so that who calls none replaced is right of {number(100 - replaced)} %."
+            f" It tells of {number(right)} % of held-out tokens rightly whether they were replaced; {number(replaced)} "
+            f"% are, so that who calls none replaced is right of {number(100 - replaced)} %."
         )
     if "test" in r:
         text += f" On {r['test']['rows']:,} rows of the test split it is {number(r['test']['accuracy'])}."
