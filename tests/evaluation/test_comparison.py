@@ -399,7 +399,7 @@ def test_numbers_are_of_the_best_checkpoint(tmp_path: Path):
     keep(tmp_path, results("BERT-mini", 0.9))
     runs = read_runs(tmp_path)
     assert [(run.model, run.accuracy, run.step) for run in runs] == [("BERT-tiny", 0.95, 5), ("BERT-mini", 0.9, 10)]
-    assert "Numbers are of each run's best checkpoint by held-out loss" in page_of(tmp_path).replace("&#39;", "'")
+    assert "Numbers are of each run's best checkpoint on held-out data" in page_of(tmp_path).replace("&#39;", "'")
     assert "was not measured" not in page_of(tmp_path)
 
 
@@ -417,7 +417,7 @@ def test_the_best_checkpoint_on_the_test_split(tmp_path: Path):
 def test_a_best_checkpoint_that_was_not_measured_is_named(tmp_path: Path):
     keep(tmp_path, results("BERT-tiny", 0.8, best={"step": 5, "loss": 0.1}))
     keep(tmp_path, results("BERT-mini", 0.7, best=None))
-    said = "Of BERT-tiny the best checkpoint by held-out loss was not measured at the end"
+    said = "Of BERT-tiny the best checkpoint on held-out data was not measured at the end"
     assert said in table(read_runs(tmp_path))
     assert said in page_of(tmp_path)
 
