@@ -88,7 +88,7 @@ def _quantize(values, packed, absmax, midpoints, order, n, n_bytes, tiny, B: tl.
     x = tl.load(values + offsets, mask=offsets < n, other=0.0).to(tl.float32)
     magnitudes = tl.where(x != x, float("inf"), tl.abs(x))  # a maximum would pass over what is no number
     maxima = tl.max(magnitudes, 1)  # (K,)
-    bounded = tl.maximum(maxima, tiny)
+    bounded = tl.maximum(maxima, tiny).to(tl.float32)  # `tiny` is fp64 to the interpreter of older versions
     # As in the definition: a short block is divided by its maximum, a whole one multiplied by 1 / maximum.
     is_short = (block + 1) * B > n
     inverse = tl.div_rn(tl.full((K,), 1.0, tl.float32), bounded)
