@@ -78,7 +78,9 @@ def complete(run: RunConfig, start: Start | None = None) -> RunConfig:
     if trainer.warmup_iters is None and trainer.lr_scheduler == "constant":
         changes["warmup_iters"] = 0
     measured: dict[str, Any] = {"batch_size": run.evaluation.batch_size or trainer.batch_size}
-    if kind_of_data(run) == LABELLED and trainer.class_weights and run.evaluation.metric_for_best_model is None:
+    evaluates = run.evaluation.do_eval and run.evaluation.strategy != "no"
+    chosen = run.evaluation.metric_for_best_model
+    if kind_of_data(run) == LABELLED and trainer.class_weights and evaluates and chosen is None:
         measured["metric_for_best_model"] = "macro_f1"  # held-out losses know no weights
     return complete_dataset(
         run.model_copy(
@@ -307,6 +309,6 @@ def _evaluation(run: RunConfig, refuse: Refuse) -> None:
     if evaluation.do_eval and evaluation.strategy != "no":
         return
     switch = "strategy no" if evaluation.do_eval else "do_eval false"
-    for name in ("mcq_benchmarks", "benchmarks", "measure_gap", "patience"):
+    for name in ("mcq_benchmarks", "benchmarks", "measure_gap", "patience", "metric_for_best_model"):
         if getattr(evaluation, name):
             refuse(f"evaluation.{name}", f"with evaluation.{switch} a run measures nothing: leave one of the two out")

@@ -37,7 +37,11 @@ _READ_BY: dict[str, tuple[str, ...]] = {
     "evaluation.metric_for_best_model": (LABELLED,),
     "trainer.class_weights": (LABELLED,),
 }
-_NOTHING = {"dataset.on_overflow": "error", "dataset.on_bad_row": "error"}  # the default once, and saved so
+_NOTHING = {  # the default once, and saved so; or what any data has
+    "dataset.on_overflow": "error",
+    "dataset.on_bad_row": "error",
+    "evaluation.metric_for_best_model": "loss",
+}
 _WIKITEXT_ROWS = 1024, 512  # tokens of a row, and from one to the next
 _OF_THE_HUB = ("config", "split", "streaming", "num_proc")
 _COLUMNS = ("text_column", "label_column", "text_pair_column")

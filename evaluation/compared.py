@@ -20,6 +20,7 @@ from .baseline import NAME as BAG_OF_WORDS
 from .numbers import Numbers
 
 RESULTS = "training_results.json"
+_SLACK = {"bytes": 0.01, "tokens": 0.05}
 _MEASURED = ("accuracy", "macro_f1", "loss", "perplexity", "bits_per_byte", "tokens", "bytes")
 SCORES = ("accuracy", "bits_per_byte", "loss")
 """What runs are ranked by: the first of them that a run has. Bits a byte, unlike losses, compare across tokenizers."""
@@ -116,12 +117,14 @@ def grouped(runs: Iterable[Compared]) -> list[list[Compared]]:
 def comparable(runs: Sequence[Compared]) -> bool:
     """Whether the numbers of a group are of one kind and of as much data each, so that one of them is the best.
 
-    Of text it may be a hundredth more or less: another tokenizer ends its last batch elsewhere.
+    Of text it may be a little more or less: another tokenizer ends its last batch elsewhere, and which tokens are masked
+    is drawn.
     """
     measured = [run for run in runs if run.score]
     kinds = {run.score[0] for run in measured if run.score}
     unit, least, most = amounts(measured)
-    return len(kinds) == 1 and most - least <= (0 if unit == "rows" else 0.01 * most)
+    alike = len({run.rows for run in measured}) == 1
+    return len(kinds) == 1 and alike and most - least <= _SLACK.get(unit, 0) * most
 
 
 def amounts(runs: Iterable[Compared]) -> tuple[str, int, int]:
@@ -169,6 +172,9 @@ def _compared(r: dict[str, Any], root: Path, folder: Path) -> Compared:
         raise KeyError("model")
     settings = _settings(root)
     split, measured, step = _measured(r)
+    bits, loss, tokens = (_number(measured, name) for name in ("bits_per_byte", "loss", "tokens"))
+    if bits and loss and tokens:  # results of before do not say bytes
+        measured = {"bytes": round(tokens * loss / math.log(2) / bits)} | measured
     return Compared(
         run=_told_from(root, folder),
         model=model,

@@ -198,9 +198,9 @@ def _unequal(runs: Sequence[Compared]) -> str:
     on = f"different numbers of {where} {unit}, {least:,} to {most:,}"
     if unit == "bytes":
         on = f"different amounts of {where} text, {size(least)} to {size(most)}"
-    return (
-        f"They were measured on {on}, so that none of them is the best: evaluation.max_batches null takes all there is."
-    )
+    some = unit == "bytes" or any((run.of or 0) > (run.rows or 0) for run in runs)  # there is more to be measured on
+    more = ": evaluation.max_batches null takes all there is" if some else ""
+    return f"They were measured on {on}, so that none of them is the best{more}."
 
 
 def _in_common(runs: Sequence[Compared]) -> str:

@@ -48,7 +48,7 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
     )
     seconds = round(time.perf_counter() - started, 3)
     baseline.save(folder.root / NAME)
-    weights = int(baseline.classifier.coef_.size + baseline.classifier.intercept_.size)
+    count = int(baseline.classifier.coef_.size + baseline.classifier.intercept_.size)
     summary = f"{len(texts['train']):,} rows of {len(names)} classes ({', '.join(names[:6])}), "
     results = {
         "finished": True,
@@ -58,8 +58,8 @@ def fit_words(run: RunConfig, opened: Callable[[Path], None] = lambda root: None
         "method": "tf-idf",
         "task": "classification",
         "objective": "bag of words",
-        "parameters": weights,
-        "trained_parameters": weights,
+        "parameters": count,
+        "trained_parameters": count,
         "dataset": run.dataset.train_path or run.dataset.name,
         "data": {"summary": f"{summary}{len(texts['heldout']):,} held out ({heldout_is})", "lengths": ""},
         "train_tokens": 0,

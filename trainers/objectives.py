@@ -102,8 +102,10 @@ class TokenLoss:
 class ClassLoss:
     """A class for each row: cross-entropy over the classes, statistics in fp32. Rows of class -100 count nowhere.
 
-    Where classes weigh, the mean is still over the rows, unlike torch's: divided by what the rows of a small batch
-    weigh, a rare class would count for less than its weight wherever it occurs. Evaluations know no weights.
+    Where classes weigh, a row's loss is multiplied by the weight of its class, smoothed part and all, and the mean is
+    still over the rows. torch's own weights do neither: they pull every smoothed row towards the rare classes, and are
+    divided by what the rows of a batch weigh, so that in small ones a rare class counts for less than its weight.
+    Evaluations know no weights.
     """
 
     model: Model
@@ -120,14 +122,12 @@ class ClassLoss:
 
     def backward(self, batch: Batch, hidden_states: HiddenStates, scale: float) -> Tensor:
         logits = self.logits(batch, hidden_states)  # (B, n)
-        loss = F.cross_entropy(
-            logits.float(),
-            batch.labels,
-            self.class_weights,
-            ignore_index=IGNORE,
-            reduction="sum",
-            label_smoothing=self.smoothing,
-        )
+        losses = F.cross_entropy(
+            logits.float(), batch.labels, ignore_index=IGNORE, reduction="none", label_smoothing=self.smoothing
+        )  # (B,)
+        if self.class_weights is not None:
+            losses = losses * self.class_weights[batch.labels.clamp(min=0)]
+        loss = losses.sum()
         (loss * scale).backward()
         return loss.detach()
 

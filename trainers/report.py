@@ -204,9 +204,7 @@ def _best(trainer: Trainer) -> dict[str, Any] | None:
     p, metric = trainer.progressed, trainer.settings.metric
     if p.best_step is None:
         return None
-    if p.best_metric is None:
-        return {"step": p.best_step, "loss": p.best_loss, "metric": "loss"}
-    return {"step": p.best_step, "loss": p.best_loss, "metric": metric, metric: p.best_metric}
+    return {"step": p.best_step, "metric": metric, metric: p.best_numbers.get(metric), "loss": p.best_loss}
 
 
 def _measured(

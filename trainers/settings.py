@@ -53,7 +53,7 @@ class Progressed:
     tokens: int = 0
     seconds: float = 0.0
     best_loss: float | None = None  # held-out, of the best step
-    best_metric: float | None = None  # by which it is the best, where that is not the loss
+    best_numbers: dict[str, float] = field(default_factory=dict)  # of the best step, those that may choose it
     best_step: int | None = None
     evaluated: int = -1  # the last step whose evaluation was made
     worse: int = 0  # evaluations since the best one

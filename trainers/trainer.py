@@ -324,7 +324,7 @@ class Trainer:
             p.worse += 1
             return False
         p.best_loss, p.best_step, p.worse = result["loss"], p.step, 0
-        p.best_metric = None if self.settings.metric == "loss" else result[self.settings.metric]
+        p.best_numbers = {name: result[name] for name in METRICS if name in result}
         return True
 
     def _is_best(self, result: dict[str, float]) -> bool:
@@ -332,9 +332,10 @@ class Trainer:
         p, metric = self.progressed, self.settings.metric
         if not math.isfinite(result["loss"]):
             return False
-        if metric != "loss" and (p.best_metric is None or result[metric] != p.best_metric):
-            return p.best_metric is None or result[metric] > p.best_metric
-        return p.best_loss is None or result["loss"] < p.best_loss
+        if p.best_loss is None:
+            return True
+        now, best = result[metric], p.best_numbers.get(metric, math.nan)
+        return now > best if metric != "loss" and now != best else result["loss"] < p.best_loss
 
     def _tasks(self, interrupt: Interrupt) -> dict[str, Any] | None:
         """Numbers by task; {} where none are due, None if a signal arrived."""
@@ -393,4 +394,7 @@ class Trainer:
         self.precision.scaler.load_state_dict(state["scaler"])
         self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed) if f.name in state})
         self.progressed.interval = Interval(**state["interval"])
+        before = state.get("config", {}).get("evaluation", {}).get("metric_for_best_model") or "loss"
+        if before != self.settings.metric:
+            self.progressed.worse = 0
         restore_random_states(state["random"])

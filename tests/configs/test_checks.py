@@ -34,13 +34,20 @@ def test_a_run_without_a_model_is_one_sentence(write: Write, words: list[str]):
 
 
 @pytest.mark.parametrize("switch", ["do_eval=false", "strategy=no"])
-@pytest.mark.parametrize("asked", ["mcq_benchmarks=hellaswag", "benchmarks=arc_easy", "measure_gap=true"])
+@pytest.mark.parametrize("asked", ["mcq_benchmarks=hellaswag", "benchmarks=arc_easy", "measure_gap=true", "patience=2"])
 def test_a_run_that_never_evaluates_measures_nothing(switch: str, asked: str):
     message = fails("model=gpt2", f"evaluation.{switch}", f"evaluation.{asked}")
     assert message.startswith(f"evaluation.{asked.partition('=')[0]} (the command line): with evaluation.")
     assert message.endswith("a run measures nothing: leave one of the two out.")
     load("model=gpt2", f"evaluation.{switch}")
     load("model=gpt2", f"evaluation.{asked}")
+
+
+@pytest.mark.parametrize("switch", ["do_eval=false", "strategy=no"])
+def test_nothing_chooses_where_nothing_is_measured(switch: str):
+    words = ["model=BERT-tiny", "dataset=imdb", f"evaluation.{switch}"]
+    assert "measures nothing: leave one" in fails(*words, "evaluation.metric_for_best_model=accuracy")
+    assert load(*words, "trainer.class_weights=balanced").evaluation.metric_for_best_model is None
 
 
 def test_layers_of_spectrum_are_named_or_chosen():

@@ -165,6 +165,10 @@ def test_a_key_of_classifiers_alone(setting: str):
     assert "this is for labelled texts: set dataset.format to classification, or leave it out" in message
 
 
+def test_the_loss_chooses_for_any_data():
+    load("model=gpt2", "dataset=stdlib", "evaluation.metric_for_best_model=loss")
+
+
 def test_classes_are_weighed_by_their_names():
     weights = load(*CLASSES, "trainer.class_weights={1: 2, 0: 0.5}").trainer.class_weights
     assert weights == {"1": 2.0, "0": 0.5}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,17 @@ def test_different_amounts_of_text_have_no_best(
     assert best_of(section) == []
     assert f"different {said}" in section
     assert f"different {said}" in text
-    assert "evaluation.max_batches null takes all there is" in text
+    assert ("evaluation.max_batches null takes all there is" in text) == ("bytes" in one)  # masked ones are drawn
+
+
+def test_how_much_text_earlier_results_are_of(tmp_path: Path):
+    """They say tokens, loss and bits a byte, from which it follows."""
+    keep(tmp_path, text_results("a", heldout={"loss": 3.0, "bits_per_byte": 1.2, "tokens": 20_000}))
+    keep(tmp_path, text_results("b", heldout={"loss": 4.0, "bits_per_byte": 1.6, "tokens": 20_000}))
+    first, second = read_runs(tmp_path)
+    assert first.bytes == second.bytes == round(20_000 * 3.0 / math.log(2) / 1.2)
+    (section,) = sections(page_of(tmp_path))
+    assert best_of(section) == ["a"]
 
 
 def test_equals_are_best_together(tmp_path: Path):

@@ -41,6 +41,7 @@ def test_a_run_of_words(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         "of the settings, the data set, class weights, the seed and the output folder concern it"
         in capsys.readouterr().err
     )
+    assert "trainer" not in (folder / "config.yaml").read_text()  # nothing of it concerns the words
     again = load_config(folder / "config.yaml", [])
     assert again.model.base_model == "bag-of-words-tfidf"
 

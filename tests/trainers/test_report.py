@@ -294,6 +294,42 @@ def test_what_chooses_the_best_checkpoint(
     assert said in folder.report.read_text()
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "number", "best"),
+    [
+        ("accuracy", "loss", (0.6, 0.9, 0.9), 12),  # 0.5 at step 12 is lower
+        ("loss", "accuracy", (0.9, 0.69, 0.9), 12),
+        ("loss", "accuracy", (0.9, 0.71, 0.1), 16),
+        ("accuracy", "macro_f1", (0.9, 0.1, 0.51), 16),
+    ],
+)
+def test_another_number_may_choose_from_a_resume_on(
+    classify: Callable[..., RunFolder],
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    then: str,
+    number: tuple[float, float, float],
+    best: int,
+):
+    """What was the best so far, step 12 (0.5, 0.7, 0.5), has to be beaten by it."""
+    plain, left = ClassLoss.evaluate, NUMBERS[:4]
+
+    def evaluate(self: ClassLoss, batches: Any, stop: Any) -> Any:
+        numbers = left.pop(0) if left else (9.0, 0.0, 0.0)
+        return (plain(self, batches, stop) or {}) | dict(zip(("loss", "accuracy", "macro_f1"), numbers, strict=True))
+
+    monkeypatch.setattr(ClassLoss, "evaluate", evaluate)
+    folder = classify("out", f"evaluation.metric_for_best_model={first}", "trainer.epochs=3")
+    left[:] = [number]
+    words = [f"evaluation.metric_for_best_model={then}", "trainer.epochs=4"]
+    assert main(["--resume", str(folder.root), *words]) == 0
+    assert (folder.weights / "best").resolve().name == f"step_{best:08}"
+    said = read(folder.results)["best"]
+    loss, accuracy, macro_f1 = number if best == 16 else NUMBERS[3]
+    assert (said["metric"], said["loss"]) == (then, loss)
+    assert said[then] == {"loss": loss, "accuracy": accuracy, "macro_f1": macro_f1}[then]
+
+
 def test_a_run_ends_when_its_loss_has_stopped_falling(
     classify: Callable[..., RunFolder], reviews: Path, capsys: pytest.CaptureFixture[str]
 ):
