@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from pydantic import model_validator
 
-from .fields import Section, Strict, key
+from .fields import Section, Strict, is_mapping, key
 from .registry import Models
 from .schema_data import Dataset
 from .schema_distillation import Distillation
@@ -17,6 +18,7 @@ from .schema_model import ARCHITECTURE_KEYS, CHECKPOINT_KEYS, CORE_KEYS, Model
 from .schema_trainer import Trainer
 
 Path = tuple[str, ...]
+_ALWAYS_SAVED = {"do_eval", "strategy", "interval", "max_batches", "dataset_loss_eval_iters", "text_modeling_eval"}
 
 
 class RunConfig(Strict):
@@ -32,6 +34,18 @@ class RunConfig(Strict):
     output: Output = key(None, "where results go", factory=Output)
     general: General = key(None, "seed, device, logging, paths", factory=General)
     models: Models = key(None, "several models, trained one after another: a list of names, or entries of a registry")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _saved_before(cls, values: Any) -> Any:
+        """A run's own configuration from when 0.05 of the rows was a default that could not be told from a choice."""
+        if not is_mapping(values) or not is_mapping(values.get("dataset")) or not is_mapping(values.get("evaluation")):
+            return values
+        dataset, evaluation = values["dataset"], values["evaluation"]
+        is_of_then = evaluation.keys() >= _ALWAYS_SAVED and "metric_for_best_model" not in evaluation
+        if not is_of_then or dataset.get("val_fraction") != 0.05:
+            return values
+        return {**values, "dataset": {**dataset, "val_fraction": None}}
 
     def to_dict(self) -> dict[str, Any]:
         """The settings that matter to this run, as plain values; `load_config` reads them back to an equal run."""

@@ -117,8 +117,7 @@ def grouped(runs: Iterable[Compared]) -> list[list[Compared]]:
 def comparable(runs: Sequence[Compared]) -> bool:
     """Whether the numbers of a group are of one kind and of as much data each, so that one of them is the best.
 
-    Of text it may be a little more or less: another tokenizer ends its last batch elsewhere, and which tokens are masked
-    is drawn.
+    Of text it may be a little more or less: another tokenizer ends its last batch elsewhere, masked tokens are drawn.
     """
     measured = [run for run in runs if run.score]
     kinds = {run.score[0] for run in measured if run.score}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from groundup.configs.schema import RunConfig, load_config
 from groundup.configs.schema_run import FIELDS
 from groundup.errors import UserError
@@ -163,6 +164,18 @@ def test_a_key_of_classifiers_alone(setting: str):
     message = fails("model=gpt2", "dataset=story.txt", setting)
     assert message.startswith(setting.partition("=")[0])
     assert "this is for labelled texts: set dataset.format to classification, or leave it out" in message
+
+
+@pytest.mark.parametrize(("share", "then"), [(0.05, None), (0.1, 0.1), (0.0, 0.0)])
+def test_a_share_that_was_saved_as_the_default_is_none_that_was_given(tmp_path: Path, share: float, then: float | None):
+    """Or a run that goes on would hold out other rows, some of which it has learned."""
+    saved = load(*CLASSES, f"dataset.val_fraction={share}").to_dict()
+    assert RunConfig.model_validate(saved).dataset.val_fraction == share
+    del saved["evaluation"]["metric_for_best_model"]
+    assert RunConfig.model_validate(saved).dataset.val_fraction == then
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(saved))
+    assert load_config(path, []).dataset.val_fraction == then
 
 
 def test_the_loss_chooses_for_any_data():
