@@ -78,9 +78,8 @@ def complete(run: RunConfig, start: Start | None = None) -> RunConfig:
     if trainer.warmup_iters is None and trainer.lr_scheduler == "constant":
         changes["warmup_iters"] = 0
     measured: dict[str, Any] = {"batch_size": run.evaluation.batch_size or trainer.batch_size}
-    evaluates = run.evaluation.do_eval and run.evaluation.strategy != "no"
-    chosen = run.evaluation.metric_for_best_model
-    if kind_of_data(run) == LABELLED and trainer.class_weights and evaluates and chosen is None:
+    unsaid = run.evaluation.takes_place and run.evaluation.metric_for_best_model is None
+    if unsaid and trainer.class_weights and kind_of_data(run) == LABELLED:
         measured["metric_for_best_model"] = "macro_f1"  # held-out losses know no weights
     return complete_dataset(
         run.model_copy(
@@ -306,7 +305,7 @@ def _evaluation(run: RunConfig, refuse: Refuse) -> None:
 
         for name, sentence in wrong_benchmarks(evaluation):
             refuse(f"evaluation.{name}", sentence)
-    if evaluation.do_eval and evaluation.strategy != "no":
+    if evaluation.takes_place:
         return
     switch = "strategy no" if evaluation.do_eval else "do_eval false"
     for name in ("mcq_benchmarks", "benchmarks", "measure_gap", "patience", "metric_for_best_model"):

@@ -80,7 +80,7 @@ def check_dataset(run: RunConfig, start: Start | None, refuse: Refuse) -> None:
     _check_readers(run, kind, refuse)
     if dataset.stride is not None and kind == TEXT:
         _overlap(run, dataset.stride, refuse)
-    if run.evaluation.do_eval and run.evaluation.strategy != "no" and not _holds_out(dataset, kind):
+    if run.evaluation.takes_place and not _holds_out(dataset, kind):
         refuse("dataset.val_fraction", "0 holds nothing out to evaluate on: set evaluation.do_eval to false as well")
     if kind != INSTRUCTIONS:
         return

@@ -75,3 +75,8 @@ class Evaluation(Section):
         None, "text that the printed sample continues; default: the beginning of a held-out document"
     )
     sample_tokens: Natural = key(100, "length of the printed sample in tokens; 0: none")
+
+    @property
+    def takes_place(self) -> bool:
+        """Whether a run measures anything as it trains."""
+        return self.do_eval and self.strategy != "no"

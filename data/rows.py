@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ class Row:
     def n_targets(self) -> int:
         """How many tokens of it are trained; 1 for a class."""
         return 1 if isinstance(self.labels, int) else int((self.labels != IGNORE).sum())
+
+
+def classes_of(rows: Sequence[Row]) -> list[int]:
+    """The class of each row of labelled texts."""
+    return [cast(int, row.labels) for row in rows]
 
 
 class Batches(Protocol):

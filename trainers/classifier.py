@@ -11,7 +11,7 @@ import torch
 
 from ..configs.schema import RunConfig
 from ..data.classification.load import ClassificationData
-from ..data.rows import OneEpoch, Row, spread
+from ..data.rows import OneEpoch, Row, classes_of, spread
 from ..data.sampling import Batch
 from ..evaluation.baseline import NAME, fit_baseline
 from ..models.config import ModelConfig
@@ -174,9 +174,4 @@ def measure_baseline(
 def _some(texts: list[str], rows: list[Row], most: int | None) -> tuple[list[str], list[int]]:
     """Texts and classes of the rows that `spread` takes."""
     most = most or len(rows)
-    return spread(texts, most), list(map(_class, spread(rows, most)))
-
-
-def _class(row: Row) -> int:
-    assert isinstance(row.labels, int)
-    return row.labels
+    return spread(texts, most), classes_of(spread(rows, most))

@@ -280,7 +280,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
         )
     shape = t.lr_scheduler if t.decay_lr or t.lr_scheduler == "constant" else "constant_with_warmup"
     learning_rate = LearningRate(t.optimizer.lr, t.optimizer.min_lr, warmup, t.lr_decay_iters or max_iters, shape)
-    if not e.do_eval or e.strategy == "no":
+    if not e.takes_place:
         intervals: tuple[int, ...] = ()
     elif e.strategy == "epoch":
         intervals = (steps_per_epoch,)
@@ -315,7 +315,7 @@ def plan_steps(run: RunConfig, batches_per_epoch: int, vocab_size: int) -> tuple
 
 def _tasks(run: RunConfig, model: Model, tokenizer: Tokenizer, reading: Reading, precision: Precision) -> Any:
     """A function that measures the tasks of the configuration; None where it names none, or never evaluates."""
-    if not run.evaluation.do_eval or run.evaluation.strategy == "no":
+    if not run.evaluation.takes_place:
         return None
     return prepare_tasks(model, tokenizer, run.evaluation, texts=reading.texts, run=run, autocast=precision.autocast)
 

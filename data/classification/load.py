@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import UserError, notice
 from ...tokenizers.base import Tokenizer
 from ..lengths import Lengths, LengthTable
-from ..rows import Row, RowSampler
+from ..rows import Row, RowSampler, classes_of
 from ..text import VAL_FRACTION
 from .bad_rows import BadRows
 from .docstrings import NAME as DOCSTRINGS
@@ -33,9 +33,8 @@ class ClassificationData:
     """Everything a classification run reads.
 
     `heldout` is the validation split, else the test split, else a share of the training rows; empty where
-    `dataset.val_fraction` is 0. A share that is given comes before the test split. `test` is
-    the test split where there is one beside it. The `*_texts` are the same rows as text, for the bag-of-words baseline:
-    a pair's two texts are joined.
+    `dataset.val_fraction` is 0. A share that is given comes before the test split. `test` is the test split where there
+    is one beside it. The `*_texts` are the same rows as text, for the bag-of-words baseline: a pair's two are joined.
     """
 
     train: list[Row]
@@ -60,7 +59,7 @@ class ClassificationData:
     @property
     def train_classes(self) -> list[int]:
         """The class of each training row."""
-        return [row.labels for row in self.train if isinstance(row.labels, int)]
+        return classes_of(self.train)
 
     def batches(self, batch_size: int, max_length: int, seed: int, *, rank: int = 0, world: int = 1) -> RowSampler:
         """Training batches, grouped by length and padded to the longest of each."""
