@@ -11,10 +11,8 @@ import torch
 import torch.nn.functional as F
 from groundup.data.rows import Row, RowSampler
 from groundup.data.sampling import Batch
-from groundup.errors import UserError
 from groundup.models import ModelConfig, build_model, load_pretrained
 from groundup.models.model import Model
-from groundup.trainers.class_weights import weights_of_classes
 from groundup.trainers.objectives import ClassLoss, scores
 from groundup.trainers.optimizers import build_adamw, parameter_groups, set_learning_rate
 from groundup.trainers.precision import build_precision
@@ -112,21 +110,6 @@ def test_classes_weigh_what_they_weigh_however_a_window_is_cut(smoothing: float)
         found = objective.evaluate(window, lambda: False)
         assert found is not None
         assert found["loss"] == pytest.approx(held, rel=1e-5)
-
-
-def test_what_balances_classes():
-    from sklearn.utils.class_weight import compute_class_weight
-
-    labels = [0] * 7 + [2] * 3 + [3]
-    found = weights_of_classes("balanced", labels, ("a", "b", "c", "d"))
-    assert found is not None
-    expected = compute_class_weight("balanced", classes=np.array([0, 2, 3]), y=np.array(labels))
-    assert [found[c] for c in (0, 2, 3)] == pytest.approx(expected.tolist())
-    found = weights_of_classes({"b": 30.0}, [0, 0, 1], ("a", "b", "c"))
-    assert found == pytest.approx([3 / 32, 90 / 32, 3 / 32])  # 1, 30 and 1, of which the rows have 32
-    assert weights_of_classes(None, labels, ("a", "b")) is None
-    with pytest.raises(UserError, match=r"the data has no class 'spa'\. Did you mean 'spam'"):
-        weights_of_classes({"spa": 2.0}, labels, ("ham", "spam"))
 
 
 def test_rows_without_a_class_count_nowhere():

@@ -7,14 +7,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from groundup.trainers.command import main
 from groundup.trainers.folder import RunFolder, find_run
 from groundup.trainers.metrics import read_jsonl
-from groundup.trainers.sentences import warnings
 
 Checkpoint = Callable[[str], Path]
 FEW = "trainer.epochs=2 trainer.batch_size=4 trainer.log_interval=1 evaluation.strategy=epoch trainer.max_seq_length=16"
@@ -144,23 +142,3 @@ def test_a_run_that_was_stopped_says_so(tiny: Callable[..., Path]):
     text = check_page(write_page(folder))
     assert "The run was stopped after step 7 of 12." in text
     assert "2 steps changed nothing" in text
-
-
-@pytest.mark.parametrize(
-    ("best", "loss", "accuracy", "worse"),
-    [
-        (None, 1.1, 0.9, "loss"),
-        ({"metric": "loss"}, 0.9, 0.1, None),
-        ({"metric": "accuracy"}, 1.1, 0.6, None),
-        ({"metric": "accuracy"}, 0.9, 0.4, "accuracy"),
-    ],
-)
-def test_what_training_has_made_worse_is_said(
-    best: dict[str, str] | None, loss: float, accuracy: float, worse: str | None
-):
-    """By the number that chose the best checkpoint."""
-    r: dict[str, Any] = {"finished": True, "skipped_steps": 0, "best": best}
-    r |= {"heldout": {"loss": loss, "accuracy": accuracy}, "baseline": {"heldout": {"loss": 1.0, "accuracy": 0.5}}}
-    said = f"On unseen data the model is worse than before training, by its held-out {worse}."
-    assert warnings(r) == ([said] if worse else [])
-    assert warnings(r | {"test": {"loss": 9.0, "accuracy": 0.0, "rows": 3}}) == []  # of other rows
