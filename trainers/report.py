@@ -204,7 +204,7 @@ def _best(trainer: Trainer) -> dict[str, Any] | None:
     p, metric = trainer.progressed, trainer.settings.metric
     if p.best_step is None:
         return None
-    return {"step": p.best_step, "metric": metric, metric: p.best_numbers.get(metric), "loss": p.best_loss}
+    return {"step": p.best_step, "metric": metric, metric: p.best_numbers.get(metric), "loss": p.best_numbers["loss"]}
 
 
 def _measured(

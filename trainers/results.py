@@ -61,6 +61,11 @@ KEY_SETTINGS = {
 }
 
 
+def better(metric: str, one: float, other: float) -> bool:
+    """Whether the first of two held-out numbers is the better one: a lower loss, a higher accuracy or F1."""
+    return one < other if metric == "loss" else one > other
+
+
 def headline(results: Results) -> tuple[str, dict[str, Any]]:
     """What the run's numbers are of, and the numbers: of the checkpoint that is used, the best where there is one.
 

@@ -9,7 +9,7 @@ from ..evaluation.pages import number
 from .checkpoint import checkpoints
 from .folder import RunFolder
 from .progress import duration
-from .results import METHODS, TASKS, Results, bag_of_words, headline, metric_of, of_best, value_of_best
+from .results import METHODS, TASKS, Results, bag_of_words, better, headline, metric_of, of_best, value_of_best
 
 
 def summary(r: Results) -> str:
@@ -90,9 +90,7 @@ def _is_worse(r: Results, before: Results, after: Results) -> bool:
     """Whether the number that chose the best checkpoint is a worse one than before training."""
     metric = (r.get("best") or {}).get("metric", "loss")
     one, other = before.get(metric), after.get(metric)
-    if one is None or other is None:
-        return False
-    return one < other if metric == "loss" else one > other
+    return one is not None and other is not None and better(metric, one, other)
 
 
 def note(r: Results) -> str:

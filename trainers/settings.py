@@ -52,8 +52,7 @@ class Progressed:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    best_loss: float | None = None  # held-out, of the best step
-    best_numbers: dict[str, float] = field(default_factory=dict)  # of the best step, those that may choose it
+    best_numbers: dict[str, float] = field(default_factory=dict)  # held-out ones of the best step that may choose it
     best_step: int | None = None
     evaluated: int = -1  # the last step whose evaluation was made
     worse: int = 0  # evaluations since the best one

@@ -40,7 +40,7 @@ from .phases import HeadFirst
 from .precision import Precision
 from .progress import Interval, Progress
 from .resources import Usage, size_of
-from .results import METRICS
+from .results import METRICS, better
 from .schedules import DropoutSchedule, LearningRate
 from .settings import Progressed, Settings
 
@@ -323,19 +323,20 @@ class Trainer:
         if not self._is_best(result):
             p.worse += 1
             return False
-        p.best_loss, p.best_step, p.worse = result["loss"], p.step, 0
         p.best_numbers = {name: result[name] for name in METRICS if name in result}
+        p.best_step, p.worse = p.step, 0
         return True
 
     def _is_best(self, result: dict[str, float]) -> bool:
         """Whether held-out numbers are better than those of all evaluations before; of equal ones the loss decides."""
-        p, metric = self.progressed, self.settings.metric
+        best, metric = self.progressed.best_numbers, self.settings.metric
         if not math.isfinite(result["loss"]):
             return False
-        if p.best_loss is None:
+        if not best:
             return True
-        now, best = result[metric], p.best_numbers.get(metric, math.nan)
-        return now > best if metric != "loss" and now != best else result["loss"] < p.best_loss
+        if result[metric] == best.get(metric, result[metric]):
+            metric = "loss"
+        return better(metric, result[metric], best[metric])
 
     def _tasks(self, interrupt: Interrupt) -> dict[str, Any] | None:
         """Numbers by task; {} where none are due, None if a signal arrived."""
@@ -394,6 +395,8 @@ class Trainer:
         self.precision.scaler.load_state_dict(state["scaler"])
         self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed) if f.name in state})
         self.progressed.interval = Interval(**state["interval"])
+        if not self.progressed.best_numbers and state.get("best_loss") is not None:  # as it once was saved
+            self.progressed.best_numbers = {"loss": state["best_loss"]}
         before = state.get("config", {}).get("evaluation", {}).get("metric_for_best_model") or "loss"
         if before != self.settings.metric:
             self.progressed.worse = 0

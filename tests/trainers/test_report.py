@@ -257,6 +257,19 @@ NUMBERS = [(0.9, 0.5, 0.5), (0.6, 0.6, 0.6), (0.8, 0.7, 0.55), (0.5, 0.7, 0.5), 
 """Held-out loss, accuracy and macro F1 after 0, 4, 8, 12 and 16 steps."""
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float, float]]:
+    """What the next evaluations find: the first four of NUMBERS, and whatever a test puts in after them."""
+    plain, left = ClassLoss.evaluate, NUMBERS[:4]
+
+    def evaluate(self: ClassLoss, batches: Any, stop: Any) -> Any:
+        numbers = left.pop(0) if left else (9.0, 0.0, 0.0)  # after the last step the test split
+        return (plain(self, batches, stop) or {}) | dict(zip(("loss", "accuracy", "macro_f1"), numbers, strict=True))
+
+    monkeypatch.setattr(ClassLoss, "evaluate", evaluate)
+    return left
+
+
 @pytest.mark.parametrize(
     ("metric", "best", "later", "said"),
     [
@@ -267,23 +280,16 @@ NUMBERS = [(0.9, 0.5, 0.5), (0.6, 0.6, 0.6), (0.8, 0.7, 0.55), (0.5, 0.7, 0.5), 
 )
 def test_what_chooses_the_best_checkpoint(
     classify: Callable[..., RunFolder],
-    monkeypatch: pytest.MonkeyPatch,
+    told: list[tuple[float, float, float]],
     metric: str,
     best: int,
     later: int,
     said: str,
 ):
     """Of equal ones the lower loss; and a run that goes further knows what was the best before."""
-    plain, left = ClassLoss.evaluate, NUMBERS[:4]
-
-    def evaluate(self: ClassLoss, batches: Any, stop: Any) -> Any:
-        numbers = left.pop(0) if left else (9.0, 0.0, 0.0)  # after the last step the test split
-        return (plain(self, batches, stop) or {}) | dict(zip(("loss", "accuracy", "macro_f1"), numbers, strict=True))
-
-    monkeypatch.setattr(ClassLoss, "evaluate", evaluate)
     folder = classify("out", f"evaluation.metric_for_best_model={metric}", "trainer.epochs=3")
     assert (folder.weights / "best").resolve().name == f"step_{best:08}"
-    left[:] = NUMBERS[4:]
+    told[:] = NUMBERS[4:]
     assert main(["--resume", str(folder.root), "trainer.epochs=4"]) == 0
     assert (folder.weights / "best").resolve().name == f"step_{later:08}"
     results = read(folder.results)
@@ -305,22 +311,15 @@ def test_what_chooses_the_best_checkpoint(
 )
 def test_another_number_may_choose_from_a_resume_on(
     classify: Callable[..., RunFolder],
-    monkeypatch: pytest.MonkeyPatch,
+    told: list[tuple[float, float, float]],
     first: str,
     then: str,
     number: tuple[float, float, float],
     best: int,
 ):
     """What was the best so far, step 12 (0.5, 0.7, 0.5), has to be beaten by it."""
-    plain, left = ClassLoss.evaluate, NUMBERS[:4]
-
-    def evaluate(self: ClassLoss, batches: Any, stop: Any) -> Any:
-        numbers = left.pop(0) if left else (9.0, 0.0, 0.0)
-        return (plain(self, batches, stop) or {}) | dict(zip(("loss", "accuracy", "macro_f1"), numbers, strict=True))
-
-    monkeypatch.setattr(ClassLoss, "evaluate", evaluate)
     folder = classify("out", f"evaluation.metric_for_best_model={first}", "trainer.epochs=3")
-    left[:] = [number]
+    told[:] = [number]
     words = [f"evaluation.metric_for_best_model={then}", "trainer.epochs=4"]
     assert main(["--resume", str(folder.root), *words]) == 0
     assert (folder.weights / "best").resolve().name == f"step_{best:08}"
@@ -328,6 +327,21 @@ def test_another_number_may_choose_from_a_resume_on(
     loss, accuracy, macro_f1 = number if best == 16 else NUMBERS[3]
     assert (said["metric"], said["loss"]) == (then, loss)
     assert said[then] == {"loss": loss, "accuracy": accuracy, "macro_f1": macro_f1}[then]
+
+
+@pytest.mark.parametrize(("loss", "best"), [(0.4, 16), (0.6, 12)])
+def test_of_a_checkpoint_that_knows_only_its_loss_the_loss_decides(
+    classify: Callable[..., RunFolder], told: list[tuple[float, float, float]], loss: float, best: int
+):
+    """As checkpoints were saved before another number could choose."""
+    folder = classify("out", "trainer.epochs=3")
+    path = folder.weights / "step_00000012" / "state.json"
+    state = read(path)
+    path.write_text(json.dumps({**state, "best_loss": state["best_numbers"]["loss"], "best_numbers": {}}))
+    told[:] = [(loss, 0.1, 0.1)]
+    words = ["evaluation.metric_for_best_model=accuracy", "trainer.epochs=4"]
+    assert main(["--resume", str(folder.root), *words]) == 0
+    assert (folder.weights / "best").resolve().name == f"step_{best:08}"
 
 
 def test_a_run_ends_when_its_loss_has_stopped_falling(
