@@ -1,6 +1,6 @@
 # make train   create the environment and train GPT-2 small on what every machine has
 # make test    run the tests
-# make check   what to run before a commit: format, lint, types, the quick tests; under a minute
+# make check   what to run before a commit: format, lint, types, the quick tests
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
