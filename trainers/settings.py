@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from .progress import Interval
+from .results import METRICS, better
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,35 @@ class Progressed:
     nonfinite_in_a_row: int = 0
     micro_batch: int | None = None  # rows at a time since memory ran out
     interval: Interval = field(default_factory=Interval)  # since the last logged line
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], metric: str) -> Progressed:
+        """As a checkpoint's state.json has it, for a run whose best checkpoint is chosen by `metric` from here on."""
+        self = cls(**{f.name: state[f.name] for f in fields(cls) if f.name in state})
+        self.interval = Interval(**state["interval"])
+        if not self.best_numbers and state.get("best_loss") is not None:  # as it once was saved
+            self.best_numbers = {"loss": state["best_loss"]}
+        before = state.get("config", {}).get("evaluation", {}).get("metric_for_best_model") or "loss"
+        if before != metric:
+            self.worse = 0
+        return self
+
+    def judge(self, result: Mapping[str, float], metric: str) -> bool:
+        """Take note of the held-out numbers of this step. -> whether they are the best so far"""
+        if not self._is_best(result, metric):
+            self.worse += 1
+            return False
+        self.best_numbers = {name: result[name] for name in METRICS if name in result}
+        self.best_step, self.worse = self.step, 0
+        return True
+
+    def _is_best(self, result: Mapping[str, float], metric: str) -> bool:
+        """Whether they are better than those of all evaluations before; of equal ones the loss decides."""
+        best = self.best_numbers
+        if not math.isfinite(result["loss"]):
+            return False
+        if not best:
+            return True
+        if result[metric] == best.get(metric, result[metric]):
+            metric = "loss"
+        return better(metric, result[metric], best[metric])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +40,7 @@ from .phases import HeadFirst
 from .precision import Precision
 from .progress import Interval, Progress
 from .resources import Usage, size_of
-from .results import METRICS, better
+from .results import METRICS
 from .schedules import DropoutSchedule, LearningRate
 from .settings import Progressed, Settings
 
@@ -320,23 +320,7 @@ class Trainer:
         if sample:
             self.folder.samples.write({"step": p.step, "text": sample})
             bar.say(f"--- sample at step {p.step:,} ---\n{sample}\n---")
-        if not self._is_best(result):
-            p.worse += 1
-            return False
-        p.best_numbers = {name: result[name] for name in METRICS if name in result}
-        p.best_step, p.worse = p.step, 0
-        return True
-
-    def _is_best(self, result: dict[str, float]) -> bool:
-        """Whether held-out numbers are better than those of all evaluations before; of equal ones the loss decides."""
-        best, metric = self.progressed.best_numbers, self.settings.metric
-        if not math.isfinite(result["loss"]):
-            return False
-        if not best:
-            return True
-        if result[metric] == best.get(metric, result[metric]):
-            metric = "loss"
-        return better(metric, result[metric], best[metric])
+        return p.judge(result, self.settings.metric)
 
     def _tasks(self, interrupt: Interrupt) -> dict[str, Any] | None:
         """Numbers by task; {} where none are due, None if a signal arrived."""
@@ -393,11 +377,5 @@ class Trainer:
         load_weights(checkpoint, self.model, trained_only="base" in state)
         load_optimizer(checkpoint, self.optimizer)
         self.precision.scaler.load_state_dict(state["scaler"])
-        self.progressed = Progressed(**{f.name: state[f.name] for f in fields(Progressed) if f.name in state})
-        self.progressed.interval = Interval(**state["interval"])
-        if not self.progressed.best_numbers and state.get("best_loss") is not None:  # as it once was saved
-            self.progressed.best_numbers = {"loss": state["best_loss"]}
-        before = state.get("config", {}).get("evaluation", {}).get("metric_for_best_model") or "loss"
-        if before != self.settings.metric:
-            self.progressed.worse = 0
+        self.progressed = Progressed.restored(state, self.settings.metric)
         restore_random_states(state["random"])
